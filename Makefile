@@ -1,0 +1,46 @@
+# `make` lists every task. Each installs what it needs: Python packages into .venv, and, as root, Debian packages.
+.DEFAULT_GOAL := help
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMPS := .stamps
+APT_TEST := chromium fonts-dejavu-core gcc libc6-dev
+
+help:  ## this list
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+$(BIN)/python:
+	$(PYTHON) -c 'import ensurepip' 2>/dev/null || $(MAKE) --no-print-directory apt-install PACKAGES=python3-venv
+	$(PYTHON) -m venv $(VENV)
+
+$(STAMPS)/dev: $(BIN)/python pyproject.toml
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]'
+	@mkdir -p $(STAMPS) && touch $@
+
+$(STAMPS)/bench: $(STAMPS)/dev
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[bench]'
+	@mkdir -p $(STAMPS) && touch $@
+
+$(STAMPS)/apt-test:
+	@for tool in chromium gcc; do command -v $$tool >/dev/null || { $(MAKE) --no-print-directory apt-install PACKAGES="$(APT_TEST)"; break; }; done
+	@mkdir -p $(STAMPS) && touch $@
+
+apt-install:
+	@if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	  apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $(PACKAGES) >/dev/null; \
+	else echo "Not root, or no apt-get: install these by hand: $(PACKAGES)" >&2; fi
+
+lint: $(STAMPS)/dev  ## style and imports
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(STAMPS)/dev  ## mypy, strict
+	$(BIN)/mypy
+
+test: $(STAMPS)/dev $(STAMPS)/apt-test  ## every test, on real processes, servers and a browser
+	$(BIN)/pytest
+
+clean:  ## remove what make made
+	rm -rf $(VENV) $(STAMPS) .pytest_cache .mypy_cache .ruff_cache .demo
+
+.PHONY: help apt-install lint types test clean

@@ -1,0 +1,1 @@
+"""The part beside the instance: supervise, listen, freeze, read, classify, record."""

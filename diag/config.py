@@ -1,0 +1,119 @@
+"""Settings: defaults < file < DIAG_* variables < flags."""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Any
+
+from diag.errors import BadSetting
+
+MIB = 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Every setting of the agent and the CLI; docs/settings.md is its table. Each is also `DIAG_<NAME>`."""
+
+    store: str = ""  # URL; empty: file:// under the state folder
+    token: str = ""  # bearer token for an http(s) store
+    tenant: str = "default"
+    state_dir: Path = Path()
+    run_dir: Path = Path()
+    spool: Path = Path()  # empty: <state_dir>/spool
+    spool_quota_mb: int = 512
+    spool_floor_mb: int = 256  # free disk space that the spool leaves alone
+    service: str = ""
+    labels: str = ""  # k=v,k=v
+    locals: bool = False  # locals in crash reports, redacted
+    environment_allow: str = ""  # more names (comma-separated, * allowed) than the built-in allow-list
+    trace_url: str = ""  # the viewer's link for a trace, with {trace_id}
+
+    @property
+    def store_url(self) -> str:
+        """The store in force."""
+        return self.store or (self.state_dir / "store").as_uri()
+
+    @property
+    def spool_dir(self) -> Path:
+        """The spool in force."""
+        return self.spool if self.spool != Path() else self.state_dir / "spool"
+
+
+def load(flags: Mapping[str, Any] | None = None, environ: Mapping[str, str] = os.environ) -> Settings:
+    """The settings in force. `flags` holds what the command line gave; None values count as not given.
+
+    The file is `DIAG_CONFIG`, or `$XDG_CONFIG_HOME/diag/config.toml` where that exists. Raises BadSetting.
+    """
+    settings = replace(Settings(), state_dir=_state_dir(environ), run_dir=_run_dir(environ))
+    settings = _apply(settings, *_read_file(environ))
+    variables = {
+        f.name: environ[f"DIAG_{f.name.upper()}"] for f in fields(Settings) if f"DIAG_{f.name.upper()}" in environ
+    }
+    if "service" not in variables and environ.get("OTEL_SERVICE_NAME"):
+        variables["service"] = environ["OTEL_SERVICE_NAME"]
+    settings = _apply(settings, variables, "the environment")
+    return _apply(settings, {k: v for k, v in (flags or {}).items() if v is not None}, "the command line")
+
+
+def _apply(settings: Settings, values: Mapping[str, Any], where: str) -> Settings:
+    known = {f.name: type(getattr(settings, f.name)) for f in fields(Settings)}
+    changed: dict[str, Any] = {}
+    for name, value in values.items():
+        if name not in known:
+            raise BadSetting(f"{where} has an unknown setting {name!r}.", f"Known settings: {', '.join(known)}.")
+        changed[name] = _convert(name, value, known[name], where)
+    return replace(settings, **changed)
+
+
+def _convert(name: str, value: Any, kind: type, where: str) -> Any:
+    if kind is bool:
+        if str(value).lower() in ("1", "true", "yes", "on"):
+            return True
+        if str(value).lower() in ("0", "false", "no", "off", ""):
+            return False
+        raise BadSetting(f"{name}={value!r} in {where} is neither true nor false.")
+    if kind is int:
+        try:
+            number = int(value)
+        except ValueError:
+            number = -1
+        if number < 0:
+            raise BadSetting(f"{name}={value!r} in {where} is not a whole number.")
+        return number
+    if issubclass(kind, Path):
+        return Path(str(value)).expanduser().absolute()
+    return str(value)
+
+
+def _read_file(environ: Mapping[str, str]) -> tuple[Mapping[str, Any], str]:
+    named = environ.get("DIAG_CONFIG")
+    path = Path(named) if named else _xdg(environ, "XDG_CONFIG_HOME", ".config") / "diag" / "config.toml"
+    try:
+        return tomllib.loads(path.read_text()), str(path)
+    except FileNotFoundError:
+        if named:
+            raise BadSetting(f"DIAG_CONFIG names {path}, which does not exist.") from None
+        return {}, str(path)
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise BadSetting(f"{path} cannot be read as TOML: {error}.") from error
+
+
+def _state_dir(environ: Mapping[str, str]) -> Path:
+    return _xdg(environ, "XDG_STATE_HOME", ".local/state") / "diag"
+
+
+def _run_dir(environ: Mapping[str, str]) -> Path:
+    if environ.get("XDG_RUNTIME_DIR"):
+        return Path(environ["XDG_RUNTIME_DIR"]) / "diag"
+    # Memory-backed where it can be: black boxes are mapped files, and a disk's writeback would stall their writers.
+    if os.geteuid() == 0 and os.access("/run", os.W_OK):
+        return Path("/run/diag")
+    return Path(f"/tmp/diag-{os.geteuid()}")
+
+
+def _xdg(environ: Mapping[str, str], name: str, default: str) -> Path:
+    return Path(environ.get(name) or Path(environ.get("HOME") or "/tmp") / default)

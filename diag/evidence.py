@@ -1,0 +1,192 @@
+"""What was seen of one process, raw and typed: collectors and the agent fill it in, the report assembles it.
+
+Nothing here is redacted yet and nothing here reaches the disk: `report.assemble` passes every text
+through the redactor on its way into the report.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from diag.model import Cost, Instance, Level, Link, Missing, TriggerKind
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """One frame. `language` is "python" or "native"; `address` is absolute in the process."""
+
+    function: str
+    file: str | None = None
+    line: int | None = None
+    module: str | None = None
+    language: str = "python"
+    locals: Mapping[str, str] | None = None
+    address: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Thread:
+    """One thread, frames innermost first. `thread_id` is the kernel's tid in the agent's pid namespace."""
+
+    thread_id: int
+    name: str | None = None
+    crashed: bool = False
+    holds_gil: bool | None = None
+    state: str | None = None
+    frames: tuple[Frame, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ExceptionSeen:
+    """An exception as the probe walked it, frames innermost first."""
+
+    type: str
+    module: str | None
+    message: str
+    frames: tuple[Frame, ...] = ()
+    cause: ExceptionSeen | None = None
+    context: ExceptionSeen | None = None
+    exceptions: tuple[ExceptionSeen, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """The kernel's signal frame of a crash. `trapno` 0 means sent, not a fault; `address` is cr2 (x86-64)."""
+
+    signal: int
+    thread_id: int
+    code: int | None = None
+    address: int | None = None
+    trapno: int | None = None
+    registers: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """How the process ended: exit `status` or `signal` (never both; both None where nobody could see it).
+
+    `evidence` are sentences: who said so ("wait status of the child", "pidfd exit info", …).
+    """
+
+    status: int | None = None
+    signal: int | None = None
+    core_dumped: bool = False
+    evidence: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Mapped:
+    """One line of /proc/<pid>/maps."""
+
+    start: int
+    end: int
+    permissions: str
+    offset: int
+    inode: int
+    path: str
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """One thread as /proc/<pid>/task sees it."""
+
+    thread_id: int
+    name: str
+    state: str
+    wait_channel: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessFacts:
+    """One look at /proc/<pid>. Sizes in bytes, times in seconds; None where the kernel did not let us read.
+
+    `limits` maps the kernel's names ("Max open files", …) to (soft, hard), None for unlimited.
+    `cgroup` is free-form JSON: version, path, memory limit, usage, peak, oom_kill counts, cpu quota.
+    `root` is the path under which the process's own files are found ("/" or "/proc/<pid>/root").
+    """
+
+    pid: int
+    parent_pid: int
+    start_time: datetime
+    command: tuple[str, ...]
+    name: str
+    working_directory: str | None = None
+    executable: str | None = None
+    root: str = "/"
+    uid: int | None = None
+    memory: Mapping[str, int] = field(default_factory=dict)  # rss, peak_rss, virtual, swap, data
+    cpu_user_s: float | None = None
+    cpu_system_s: float | None = None
+    page_faults_minor: int | None = None
+    page_faults_major: int | None = None
+    read_bytes: int | None = None
+    write_bytes: int | None = None
+    context_switches_voluntary: int | None = None
+    context_switches_involuntary: int | None = None
+    open_files: int | None = None
+    limits: Mapping[str, tuple[int | None, int | None]] = field(default_factory=dict)
+    cgroup: Mapping[str, Any] = field(default_factory=dict)
+    environment: Mapping[str, str] = field(default_factory=dict)
+    maps: tuple[Mapped, ...] = ()
+    tasks: tuple[Task, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One request as the probe saw it; `duration_s` and `status` are None while it is in flight."""
+
+    started: datetime
+    thread_id: int
+    method: str = ""
+    path: str = ""
+    request_id: str | None = None
+    trace_id: str | None = None
+    span_id: str | None = None
+    duration_s: float | None = None
+    status: int | None = None
+
+    @property
+    def link(self) -> Link:
+        """The request's identity as captures carry it."""
+        return Link(self.request_id, self.trace_id, self.span_id)
+
+
+@dataclass(frozen=True, slots=True)
+class Witness:
+    """What the black box says: it was written inside, and outlives the process."""
+
+    in_flight: tuple[Request, ...] = ()
+    finished: tuple[Request, ...] = ()
+    events: tuple[Mapping[str, Any], ...] = ()  # {"time": stamp, "kind": str, "message": str}, oldest first
+    heap: Mapping[str, Any] = field(default_factory=dict)
+    runtime: Mapping[str, Any] = field(default_factory=dict)  # version, implementation, executable, argv, …
+    left_cleanly: bool = False
+    requests_started: int = 0
+    requests_finished: int = 0
+    dropped: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """Everything known of one process at one moment; `children` are the other processes of the instance."""
+
+    capture_id: str
+    time: datetime
+    instance: Instance
+    trigger: TriggerKind
+    level: Level | None = None
+    process: ProcessFacts | None = None
+    threads: tuple[Thread, ...] = ()
+    exception: ExceptionSeen | None = None
+    fault: Fault | None = None
+    ended: Ended | None = None
+    witness: Witness | None = None
+    stderr_tail: str | None = None
+    links: tuple[Link, ...] = ()
+    incomplete: tuple[Missing, ...] = ()
+    cost: Cost = Cost()
+    children: tuple[Evidence, ...] = ()

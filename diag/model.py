@@ -1,0 +1,214 @@
+"""The records every layer shares: who was observed, what happened, what was kept."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any, Literal
+
+SCHEMA = "diag.capture/1"
+
+Level = Literal["FULL", "NATIVE", "OUTSIDE", "EVENT"]
+TriggerKind = Literal["exception", "signal", "exit", "oom", "hang", "api", "rule"]
+
+
+def now() -> datetime:
+    """The current time, aware, in UTC."""
+    return datetime.now(UTC)
+
+
+def stamp(moment: datetime) -> str:
+    """ISO 8601 with milliseconds and offset, as in every manifest and report."""
+    return moment.astimezone(UTC).isoformat(timespec="milliseconds")
+
+
+def parse_stamp(text: str) -> datetime:
+    """The aware time that `stamp` wrote. Raises ValueError."""
+    moment = datetime.fromisoformat(text)
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+
+
+def new_capture_id(moment: datetime | None = None) -> str:
+    """A UUIDv7 (RFC 9562, section 5.7): sorts by time of creation."""
+    millis = int((moment.timestamp() if moment else time.time()) * 1000)
+    value = (millis << 80) | int.from_bytes(os.urandom(10))
+    value = value & ~(0xF << 76) | (0x7 << 76)
+    value = value & ~(0x3 << 62) | (0x2 << 62)
+    text = f"{value:032x}"
+    return "-".join((text[:8], text[8:12], text[12:16], text[16:20], text[20:]))
+
+
+@dataclass(frozen=True, slots=True)
+class Instance:
+    """Who was observed. A pid alone is re-used, so identity includes the start time.
+
+    All processes of one instance share `instance_id`; `parent` is the process that forked this one
+    (`{"pid": int, "start_time": str}`), or None for the instance's first process.
+    """
+
+    service: str
+    name: str
+    instance_id: str
+    host: str
+    pid: int
+    start_time: str
+    runtime: str = ""
+    labels: Mapping[str, str] = field(default_factory=dict)
+    parent: Mapping[str, Any] | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """The manifest's `instance` object."""
+        return {
+            "service": self.service,
+            "name": self.name,
+            "instance_id": self.instance_id,
+            "host": self.host,
+            "pid": self.pid,
+            "start_time": self.start_time,
+            "runtime": self.runtime,
+            "labels": dict(self.labels),
+            "parent": dict(self.parent) if self.parent else None,
+        }
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Instance:
+        """The inverse of `to_json`. Raises KeyError where a required key is absent."""
+        return cls(
+            service=data["service"],
+            name=data["name"],
+            instance_id=data["instance_id"],
+            host=data["host"],
+            pid=data["pid"],
+            start_time=data["start_time"],
+            runtime=data.get("runtime", ""),
+            labels=data.get("labels") or {},
+            parent=data.get("parent"),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """The request, trace and span a capture belongs to; any of the three may be unknown."""
+
+    request_id: str | None = None
+    trace_id: str | None = None
+    span_id: str | None = None
+
+    def to_json(self) -> dict[str, str | None]:
+        """The manifest's link object."""
+        return {"request_id": self.request_id, "trace_id": self.trace_id, "span_id": self.span_id}
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Link:
+        """The inverse of `to_json`."""
+        return cls(data.get("request_id"), data.get("trace_id"), data.get("span_id"))
+
+
+@dataclass(frozen=True, slots=True)
+class Missing:
+    """A section that the record does not have, and why."""
+
+    section: str
+    reason: str
+
+    def to_json(self) -> dict[str, str]:
+        """An entry of `incomplete`."""
+        return {"section": self.section, "reason": self.reason}
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """What the capture cost: seconds the target stood still, our CPU seconds, and elapsed seconds."""
+
+    pause_s: float = 0.0
+    cpu_s: float = 0.0
+    duration_s: float = 0.0
+
+    def to_json(self) -> dict[str, float]:
+        """The manifest's `cost` object, rounded to microseconds."""
+        return {name: round(getattr(self, name), 6) for name in ("pause_s", "cpu_s", "duration_s")}
+
+
+@dataclass(frozen=True, slots=True)
+class Artifact:
+    """One immutable file of a capture. `name` is a plain file name: data, never a path."""
+
+    name: str
+    kind: str
+    format: str
+    content_type: str
+    size_bytes: int
+    sha256: str
+
+    def to_json(self) -> dict[str, Any]:
+        """An entry of the manifest's `artifacts`."""
+        return {name: getattr(self, name) for name in self.__slots__}
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Artifact:
+        """The inverse of `to_json`. Raises KeyError where a key is absent."""
+        return cls(**{name: data[name] for name in cls.__slots__})
+
+
+@dataclass(frozen=True, slots=True)
+class Capture:
+    """One event and its artifacts: what `manifest.json` says. `title` is the one line a list shows."""
+
+    capture_id: str
+    kind: str
+    trigger: TriggerKind
+    time: str
+    instance: Instance
+    title: str = ""
+    level: Level | None = None
+    links: tuple[Link, ...] = ()
+    fingerprint: str | None = None
+    verdict: Mapping[str, Any] | None = None
+    artifacts: tuple[Artifact, ...] = ()
+    cost: Cost = Cost()
+    incomplete: tuple[Missing, ...] = ()
+    redactions: tuple[Mapping[str, Any], ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        """The manifest, and a row of `diag ls --json`."""
+        return {
+            "schema": SCHEMA,
+            "capture_id": self.capture_id,
+            "kind": self.kind,
+            "level": self.level,
+            "trigger": self.trigger,
+            "time": self.time,
+            "title": self.title,
+            "instance": self.instance.to_json(),
+            "links": [link.to_json() for link in self.links],
+            "fingerprint": self.fingerprint,
+            "verdict": dict(self.verdict) if self.verdict else None,
+            "artifacts": [artifact.to_json() for artifact in self.artifacts],
+            "cost": self.cost.to_json(),
+            "incomplete": [missing.to_json() for missing in self.incomplete],
+            "redactions": [dict(entry) for entry in self.redactions],
+        }
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Capture:
+        """The inverse of `to_json`. Raises KeyError, TypeError or ValueError on anything malformed."""
+        cost = data.get("cost") or {}
+        return cls(
+            capture_id=data["capture_id"],
+            kind=data["kind"],
+            trigger=data["trigger"],
+            time=stamp(parse_stamp(data["time"])),
+            instance=Instance.from_json(data["instance"]),
+            title=data.get("title") or "",
+            level=data.get("level"),
+            links=tuple(Link.from_json(link) for link in data.get("links") or ()),
+            fingerprint=data.get("fingerprint"),
+            verdict=data.get("verdict"),
+            artifacts=tuple(Artifact.from_json(artifact) for artifact in data.get("artifacts") or ()),
+            cost=Cost(*(float(cost.get(name, 0.0)) for name in ("pause_s", "cpu_s", "duration_s"))),
+            incomplete=tuple(Missing(**entry) for entry in data.get("incomplete") or ()),
+            redactions=tuple(data.get("redactions") or ()),
+        )

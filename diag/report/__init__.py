@@ -1,0 +1,1 @@
+"""The diagnostic report: assembled, fingerprinted, judged, rendered."""

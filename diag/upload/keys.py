@@ -1,0 +1,52 @@
+"""Where a capture stands in a store: time-ordered keys, so that news is found by listing hours."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime
+
+MANIFEST = "manifest.json"
+_ID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}")
+_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._@+=-]{0,199}")
+_TENANT = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
+
+
+def valid_id(text: str) -> bool:
+    """Whether this is a capture id: a UUIDv7 in lower case."""
+    return bool(_ID.fullmatch(text))
+
+
+def valid_name(text: str) -> bool:
+    """Whether this can be an artifact's file name; `..`, `/` and hidden names cannot."""
+    return bool(_NAME.fullmatch(text)) and ".." not in text
+
+
+def valid_tenant(text: str) -> bool:
+    """Whether this can be a tenant."""
+    return bool(_TENANT.fullmatch(text))
+
+
+def moment_of(capture_id: str) -> datetime:
+    """The time of creation that a UUIDv7 carries, aware, UTC."""
+    return datetime.fromtimestamp(int(capture_id.replace("-", "")[:12], 16) / 1000, UTC)
+
+
+def prefix(tenant: str, capture_id: str) -> str:
+    """`v1/<tenant>/<yyyy>/<mm>/<dd>/<hh>/<capture_id>/`; derived from the id alone, so no look-up is needed."""
+    return f"v1/{tenant}/{moment_of(capture_id):%Y/%m/%d/%H}/{capture_id}/"
+
+
+def key(tenant: str, capture_id: str, name: str) -> str:
+    """The key of one of a capture's objects."""
+    return prefix(tenant, capture_id) + name
+
+
+def parse(text: str) -> tuple[str, str, str] | None:
+    """(tenant, capture_id, name) of a well-formed key, or None: keys are data from outside."""
+    parts = text.split("/")
+    if len(parts) != 8 or parts[0] != "v1":
+        return None
+    tenant, capture_id, name = parts[1], parts[6], parts[7]
+    if not (valid_tenant(tenant) and valid_id(capture_id) and valid_name(name)):
+        return None
+    return (tenant, capture_id, name) if key(tenant, capture_id, name) == text else None

@@ -1,0 +1,28 @@
+"""Fixtures that every test may use: a machine state of its own, and strictness about missing tools."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture(autouse=True)
+def home(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A fresh HOME, state and run folder for this test, with no DIAG_* or OTEL_* variable set.
+
+    Under /tmp by a short name, because a Unix socket's path ends at 107 bytes.
+    """
+    folder = Path(tempfile.mkdtemp(prefix="dg", dir="/tmp"))
+    for name in [
+        name for name in os.environ if name.startswith(("DIAG_", "OTEL_", "XDG_")) and name != "DIAG_TEST_STRICT"
+    ]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("HOME", str(folder))
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(folder / "run"))
+    yield folder
+    shutil.rmtree(folder, ignore_errors=True)

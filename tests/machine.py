@@ -1,0 +1,59 @@
+"""What this machine has: tools and interpreters that tests need, and what to do where one is missing."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+PROGRAMS = Path(__file__).parent / "programs"
+VERSIONS = ("3.8", "3.9", "3.10", "3.11", "3.12", "3.13")
+TIMEOUT_S = 30
+
+
+def missing(sentence: str) -> None:
+    """Skip with the sentence; with DIAG_TEST_STRICT=1 (CI) fail instead."""
+    if os.environ.get("DIAG_TEST_STRICT") == "1":
+        pytest.fail(sentence, pytrace=False)
+    pytest.skip(sentence)
+
+
+def need(tool: str) -> str:
+    """The tool's path; skips or fails where it is not installed."""
+    path = shutil.which(tool)
+    if path is None:
+        missing(f"{tool} is not installed; `make test` as root installs it.")
+    assert path is not None
+    return path
+
+
+@cache
+def _find_python(version: str) -> str | None:
+    candidates = sorted(Path("/root/.pyenv/versions", "").glob(f"{version}.*/bin/python")) if os.geteuid() == 0 else []
+    pyenv_root = os.environ.get("PYENV_ROOT")
+    if pyenv_root:
+        candidates += sorted(Path(pyenv_root, "versions").glob(f"{version}.*/bin/python"))
+    candidates += [Path(found) for found in (shutil.which(f"python{version}"), shutil.which("python3")) if found]
+    for candidate in candidates:
+        answer = subprocess.run(
+            [str(candidate), "-c", "import sys; print('%d.%d' % sys.version_info[:2])"],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if answer.stdout.strip() == version:
+            return str(candidate)
+    return None
+
+
+def python(version: str) -> str:
+    """A bare CPython of this version, outside any virtual environment."""
+    found = _find_python(version)
+    if found is None:
+        missing(f"CPython {version} is not on this machine (pyenv has it where present).")
+    assert found is not None
+    return found
