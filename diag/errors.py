@@ -19,7 +19,7 @@ class UsageError(DiagError):
     """The command line or a setting says something that cannot be done."""
 
     exit_code = 2
-    help_text = "See the command's --help."
+    help_text = "`diag COMMAND --help` shows what can be said."
 
 
 class BadSetting(UsageError):

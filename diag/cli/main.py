@@ -1,0 +1,85 @@
+"""The command group: commands load when they are used, errors end here with a sentence and an exit code."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+
+import click
+
+from diag import __version__
+from diag.errors import DiagError
+
+COMMANDS = {
+    "run": "diag.cli.run:run",
+    "report": "diag.cli.report:report",
+    "ps": "diag.cli.ps:ps",
+    "ls": "diag.cli.ls:ls",
+    "show": "diag.cli.show:show",
+    "get": "diag.cli.get:get",
+    "flush": "diag.cli.flush:flush",
+    "serve": "diag.cli.serve:serve",
+    "doctor": "diag.cli.doctor:doctor",
+}
+
+
+class LazyGroup(click.Group):
+    """A group that imports a command's module when the command is named."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """The commands in the order a newcomer meets them."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """The command, imported now; None where there is no such name."""
+        if cmd_name not in COMMANDS:
+            return None
+        module, name = COMMANDS[cmd_name].split(":")
+        command = getattr(importlib.import_module(module), name)
+        assert isinstance(command, click.Command)
+        return command
+
+
+@click.command(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.version_option(__version__, prog_name="diag", message="%(prog)s %(version)s")
+def diag() -> None:
+    """Why did an instance die, and what is a live one doing right now?
+
+    \b
+    Examples:
+      diag run --name shop -- gunicorn app:app     run it and catch whatever ends it
+      diag ls                                      what was caught, newest first
+      diag show 019f                               read one, by the start of its id
+      diag report shop                             look at it now, without disturbing it
+      diag serve                                   the same as pages in a browser
+    """
+
+
+def run_command_line(arguments: list[str]) -> int:
+    """Parse and run; returns the exit code. A DiagError is printed as a sentence and what to do next."""
+    try:
+        result = diag.main(args=arguments, prog_name="diag", standalone_mode=False)
+        return result if isinstance(result, int) else 0
+    except DiagError as error:
+        complain(error)
+        return error.exit_code
+    except click.exceptions.Exit as stop:
+        return stop.exit_code
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except (click.Abort, KeyboardInterrupt):
+        print(file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        # The reader of our output went away, as `diag ls | head` does; the interpreter must not complain at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 128 + 13
+
+
+def complain(error: DiagError) -> None:
+    """Print the failure and what to do next, on stderr."""
+    print(f"diag: {error}", file=sys.stderr)
+    for line in error.help_text.splitlines():
+        print(f"  {line}", file=sys.stderr)
