@@ -99,5 +99,11 @@ class StoreConflict(StoreError):
     """The key exists already with other bytes: objects are immutable."""
 
 
+class StoreRejected(StoreError):
+    """The store will never take this object: wrong bytes, a bad manifest, or too large."""
+
+    help_text = "The capture stays in the spool's quarantine folder, with the reason beside it."
+
+
 class NoSuchObject(StoreError):
     """The store has nothing under this key."""

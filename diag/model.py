@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -10,6 +11,11 @@ from datetime import UTC, datetime
 from typing import Any, Literal
 
 SCHEMA = "diag.capture/1"
+MANIFEST = "manifest.json"
+
+# The leading 0 holds until the year 2527, and keeps `moment_of` within what a datetime can say.
+_ID = re.compile(r"0[0-9a-f]{7}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}")
+_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._@+=-]{0,199}")
 
 Level = Literal["FULL", "NATIVE", "OUTSIDE", "EVENT"]
 TriggerKind = Literal["exception", "signal", "exit", "oom", "hang", "api", "rule"]
@@ -39,6 +45,21 @@ def new_capture_id(moment: datetime | None = None) -> str:
     value = value & ~(0x3 << 62) | (0x2 << 62)
     text = f"{value:032x}"
     return "-".join((text[:8], text[8:12], text[12:16], text[16:20], text[20:]))
+
+
+def valid_id(text: str) -> bool:
+    """Whether this is a capture id: a UUIDv7 in lower case."""
+    return bool(_ID.fullmatch(text))
+
+
+def valid_name(text: str) -> bool:
+    """Whether this can be an artifact's file name; `..`, `/` and hidden names cannot."""
+    return bool(_NAME.fullmatch(text)) and ".." not in text
+
+
+def moment_of(capture_id: str) -> datetime:
+    """The time of creation that a UUIDv7 carries, aware, UTC."""
+    return datetime.fromtimestamp(int(capture_id.replace("-", "")[:12], 16) / 1000, UTC)
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,32 +3,17 @@
 from __future__ import annotations
 
 import re
-from datetime import UTC, datetime
 
-MANIFEST = "manifest.json"
-_ID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}")
-_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._@+=-]{0,199}")
+from diag.model import MANIFEST, moment_of, valid_id, valid_name
+
+__all__ = ["MANIFEST", "key", "moment_of", "parse", "prefix", "valid_id", "valid_name", "valid_tenant"]
+
 _TENANT = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
-
-
-def valid_id(text: str) -> bool:
-    """Whether this is a capture id: a UUIDv7 in lower case."""
-    return bool(_ID.fullmatch(text))
-
-
-def valid_name(text: str) -> bool:
-    """Whether this can be an artifact's file name; `..`, `/` and hidden names cannot."""
-    return bool(_NAME.fullmatch(text)) and ".." not in text
 
 
 def valid_tenant(text: str) -> bool:
     """Whether this can be a tenant."""
     return bool(_TENANT.fullmatch(text))
-
-
-def moment_of(capture_id: str) -> datetime:
-    """The time of creation that a UUIDv7 carries, aware, UTC."""
-    return datetime.fromtimestamp(int(capture_id.replace("-", "")[:12], 16) / 1000, UTC)
 
 
 def prefix(tenant: str, capture_id: str) -> str:
