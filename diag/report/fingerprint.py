@@ -1,0 +1,87 @@
+"""Which reports are the same story: a hash that does not change with lines, addresses, pids or messages."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from diag.report.reading import Json, bare_name, crashed_thread, native_frame
+
+VERSION = 1
+
+_FLAVOUR = re.compile(r"_(?:avx\w*|evex\w*|sse\w*|ssse\w*|erms|unaligned\w*|generic|rtm|sve|asimd|neon)$")
+_OFFSET = re.compile(r"\+0x[0-9a-f]+$")
+_RELEASE = re.compile(r"[-.](?:\d+|so|cpython|abi3|x86_64|aarch64|linux|gnu|pypy\w*|cp\d+)(?=[-.]|$)")
+_COMPREHENSIONS = ("<listcomp>", "<dictcomp>", "<setcomp>", "<genexpr>")
+
+
+def fingerprint(report: Json) -> str:
+    """`1:` and 16 hexadecimal digits; the number is the version of the rules."""
+    text = "\0".join(_parts(report))
+    return f"{VERSION}:{hashlib.sha256(text.encode()).hexdigest()[:16]}"
+
+
+def _parts(report: Json) -> Iterator[str]:
+    exception, signal = report["exception"], report["signal"]
+    if exception is not None and report["trigger"] == "exception":
+        yield from ("exception", *_exception(exception))
+    elif signal is not None:
+        kind = "oom" if report["verdict"]["cause"] == "oom" else "sent" if signal["sent"] else "signal"
+        yield from (kind, signal["name"], *_stack(report))
+        if not report["threads"]:
+            yield str(report["instance"]["service"])
+    elif report["trigger"] == "hang":
+        yield from ("hang", *_stack(report))
+    elif report["trigger"] == "api":
+        yield from ("live", str(report["instance"]["service"]))
+    else:
+        ended = report["exit"]
+        yield from ("exit", str(ended["status"]), str(report["instance"]["service"]))
+
+
+def _exception(exception: Json) -> Iterator[str]:
+    yield exception["type"]
+    # The parts of a group come in any order and number: which kinds there are is what stays.
+    yield from sorted({part["type"] for part in exception.get("exceptions", ())})
+    yield from _python(exception["frames"])
+
+
+def _stack(report: Json) -> Iterator[str]:
+    thread = crashed_thread(report)
+    frames = thread["frames"] if thread and thread["crashed"] else []
+    native = native_frame(frames)
+    if native is not None:
+        yield _native(native)
+    yield from _python([frame for frame in frames if frame["language"] == "python"])
+
+
+def _python(frames: list[Any]) -> Iterator[str]:
+    own = [frame for frame in frames if frame["inApp"]] or frames
+    # From the outside in, each function once: so a recursion is the same at any depth.
+    yield from dict.fromkeys(_names(reversed(own)))
+
+
+def _names(frames: Iterable[Json]) -> Iterator[str]:
+    for frame in frames:
+        if frame["language"] == "native":
+            yield _native(frame)
+        elif frame["function"] not in _COMPREHENSIONS:  # frames of their own until Python 3.11, inlined since
+            yield f"{_module(frame)}.{frame['function']}"
+
+
+def _module(frame: Json) -> str:
+    # The file says the same on every way of reading a stack; module names are known to some ways only.
+    file = (frame["file"] or "").rpartition("/")[2].removesuffix(".py")
+    return file or (frame["module"] or "").rpartition(".")[2]
+
+
+def _native(frame: Json) -> str:
+    library = _RELEASE.sub("", (frame["module"] or "").rpartition("/")[2])
+    function = _OFFSET.sub("", bare_name(frame["function"]))
+    if function.startswith("0x"):
+        function = "?"
+    if _OFFSET.search(frame["function"]):
+        return f"{library}!?"
+    return f"{library}!{_FLAVOUR.sub('', function.lstrip('_'))}"

@@ -1,0 +1,258 @@
+"""Frames, threads and exceptions of a report: named, marked as the application's own or not, and bounded."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from diag.evidence import Evidence, ExceptionSeen, Frame, Thread
+from diag.report.demangle import demangle
+from diag.report.elf import Symbol, Symbolizer
+from diag.report.values import Gaps, Scrub, clip, encodable, hex_address
+
+INNERMOST_KEPT = 150
+OUTERMOST_KEPT = 50
+THREADS_KEPT = 1000
+_CHAIN_KEPT = 20
+_GROUP_KEPT = 50
+_NAME_LIMIT = 512
+
+_BARE_ADDRESS = re.compile(r"0x[0-9a-fA-F]{4,16}")
+_LIBRARY = re.compile(r"/(?:site|dist)-packages/|/lib(?:64|32)?/(?:python|pypy)\d[\d.]*[a-z]?/|/python\d+\.zip/")
+_INTERPRETER = re.compile(r"/(?:lib)?python[\d.]*[a-z]?(?:\.so[\d.]*)?$")
+# What stands on a dying thread above the frame that died: CPython's handler, and libc's return from it, whose symbol is
+# not exported, so that unwinders name its neighbours.
+_HANDLER = ("faulthandler_fatal_error", "__restore_rt", "<signal handler called>")
+_RETURN_STUB = ("__restore_rt", "killpg", "__libc_sigaction", "<signal handler called>")
+_HANDLER_DEPTH = 40
+
+
+@dataclass(frozen=True, slots=True)
+class Scene:
+    """What frames are judged against: where the application lives, and what native addresses are."""
+
+    working_directory: str | None = None
+    executable: str | None = None
+    symbols: Mapping[int, Symbol] = field(default_factory=dict)
+    readable: Mapping[str, str] = field(default_factory=dict)
+
+
+def survey(evidence: Evidence) -> Scene:
+    """The scene of this evidence, with every native address in it resolved at once."""
+    process = evidence.process
+    if process is None:
+        return Scene()
+    symbols = Symbolizer(process.maps, process.root).resolve_all(_addresses(evidence)) if process.maps else {}
+    names = [symbol.function for symbol in symbols.values() if symbol.function]
+    names += [frame.function for thread in evidence.threads for frame in thread.frames if frame.language == "native"]
+    return Scene(process.working_directory, process.executable, symbols, demangle(names))
+
+
+def _addresses(evidence: Evidence) -> Iterable[int]:
+    for thread in evidence.threads[:THREADS_KEPT]:
+        for index, frame in enumerate(thread.frames):
+            address = address_of(frame)
+            if address is not None:
+                yield _look_up(address, index)
+                yield address
+    if evidence.fault is not None and "rip" in evidence.fault.registers:
+        yield evidence.fault.registers["rip"]
+
+
+def _look_up(address: int, index: int) -> int:
+    # Callers stand at their return address, which belongs to the next function where the call was the last instruction.
+    return address - 1 if index and address else address
+
+
+def address_of(frame: Frame) -> int | None:
+    """The native frame's address: given, or written where the name should be."""
+    if frame.address is not None:
+        return frame.address
+    if frame.language == "native" and _BARE_ADDRESS.fullmatch(frame.function):
+        return int(frame.function, 16)
+    return None
+
+
+def in_app(frame: Frame, scene: Scene) -> bool:
+    """Whether this is the application's own code, as against libraries, the interpreter and this product."""
+    if frame.language == "native":
+        return _native_in_app(frame.module or frame.file or "", scene)
+    path = frame.file or ""
+    if path.startswith("<frozen") or (frame.module or "").partition(".")[0] in ("diag_probe", "sitecustomize"):
+        return False
+    return bool(path or frame.module) and not _LIBRARY.search(path) and "/diag_probe/" not in path
+
+
+def _native_in_app(path: str, scene: Scene) -> bool:
+    home = (scene.working_directory or "").rstrip("/")
+    if not home or not path.startswith(home + "/") or path == scene.executable:
+        return False
+    return not _LIBRARY.search(path) and not _INTERPRETER.search(path)
+
+
+def frame_json(frame: Frame, index: int, scene: Scene, scrub: Scrub) -> dict[str, Any]:
+    """The report's frame: `{function, file, line, module, language, inApp, locals?, address?, buildId?}`."""
+    address = address_of(frame)
+    symbol = None
+    if address is not None and frame.language == "native":
+        symbol = scene.symbols.get(_look_up(address, index))
+        frame = _named(frame, symbol)
+    shown: dict[str, Any] = {
+        "function": _label(scene.readable.get(frame.function, frame.function)),
+        "file": _label(frame.file) if frame.file else None,
+        "line": frame.line,
+        "module": _label(frame.module) if frame.module else None,
+        "language": frame.language,
+        "inApp": in_app(frame, scene),
+    }
+    if frame.locals is not None:
+        shown["locals"] = scrub.locals(frame.locals)
+    if address is not None:
+        shown["address"] = hex_address(address)
+    if symbol is not None and symbol.build_id:
+        shown["buildId"] = symbol.build_id
+    return shown
+
+
+def _named(frame: Frame, symbol: Symbol | None) -> Frame:
+    if symbol is None:
+        return frame
+    function = symbol.name if _BARE_ADDRESS.fullmatch(frame.function) or not frame.function else frame.function
+    module = frame.module if frame.module and frame.module.startswith("/") else symbol.path
+    return replace(frame, function=function, module=module)
+
+
+def _label(text: str) -> str:
+    return clip(encodable(text), _NAME_LIMIT)
+
+
+def frames_json(frames: Sequence[Frame], scene: Scene, scrub: Scrub) -> tuple[list[dict[str, Any]], int]:
+    """The frames as JSON and how many were left out after the first INNERMOST_KEPT."""
+    numbered = list(enumerate(frames))
+    cut = max(0, len(numbered) - INNERMOST_KEPT - OUTERMOST_KEPT)
+    if cut:
+        numbered = numbered[:INNERMOST_KEPT] + numbered[-OUTERMOST_KEPT:]
+    return [frame_json(frame, index, scene, scrub) for index, frame in numbered], cut
+
+
+def crash_frames(thread: Thread, evidence: Evidence, scene: Scene) -> tuple[Frame, ...]:
+    """The thread's frames from the one that died on: without the signal handler, with the faulting instruction."""
+    fault = evidence.fault
+    if fault is None or not thread.crashed:
+        return thread.frames
+    rip = fault.registers.get("rip")
+    frames = _after_handler(thread.frames, rip)
+    if rip is None or any(frame.language == "native" for frame in frames):
+        return frames
+    symbol = scene.symbols.get(rip)
+    module = symbol.path if symbol else None
+    return (Frame(f"{rip:#018x}", module=module, language="native", address=rip), *frames)
+
+
+def _after_handler(frames: tuple[Frame, ...], rip: int | None) -> tuple[Frame, ...]:
+    for index, frame in enumerate(frames[:_HANDLER_DEPTH]):
+        if rip is not None and address_of(frame) == rip:
+            return frames[index:]
+    ends = [index for index, frame in enumerate(frames[:_HANDLER_DEPTH]) if frame.function in _HANDLER]
+    if not ends:
+        return frames
+    start = ends[-1] + 1
+    if start < len(frames) and frames[ends[-1]].function == _HANDLER[0] and _is_return_stub(frames[start]):
+        start += 1
+    return frames[start:]
+
+
+def _is_return_stub(frame: Frame) -> bool:
+    unnamed_libc = bool(_BARE_ADDRESS.fullmatch(frame.function)) and "libc" in (frame.module or "")
+    return frame.language == "native" and (frame.function in _RETURN_STUB or unnamed_libc)
+
+
+def threads_json(evidence: Evidence, scene: Scene, scrub: Scrub, gaps: Gaps) -> list[dict[str, Any]]:
+    """The report's `threads`, the crashed one first."""
+    ordered = sorted(evidence.threads, key=lambda thread: not thread.crashed)
+    if len(ordered) > THREADS_KEPT:
+        gaps.add("threads", f"{len(ordered) - THREADS_KEPT} of {len(ordered)} threads were left out to bound the size")
+    shown = [_thread_json(thread, evidence, scene, scrub) for thread in ordered[:THREADS_KEPT]]
+    cut = sum(thread.get("framesCut", 0) for thread in shown)
+    if cut:
+        gaps.add("threads.frames", f"{cut} frames of very deep stacks were left out (framesCut says where)")
+    return shown
+
+
+def _thread_json(thread: Thread, evidence: Evidence, scene: Scene, scrub: Scrub) -> dict[str, Any]:
+    frames, cut = frames_json(crash_frames(thread, evidence, scene), scene, scrub)
+    shown: dict[str, Any] = {
+        "threadId": thread.thread_id,
+        "name": _label(thread.name) if thread.name else None,
+        "crashed": thread.crashed,
+        "holdsGil": thread.holds_gil,
+        "state": thread.state,
+        "frames": frames,
+    }
+    if cut:
+        shown["framesCut"] = cut
+    return shown
+
+
+def exception_json(seen: ExceptionSeen, scene: Scene, scrub: Scrub, depth: int = 0) -> dict[str, Any]:
+    """The report's exception with its chain; chains and groups are bounded."""
+    frames, cut = frames_json(seen.frames, scene, scrub)
+    shown: dict[str, Any] = {
+        "type": _label(seen.type),
+        "module": _label(seen.module) if seen.module else None,
+        "message": scrub.text(seen.message),
+        "frames": frames,
+    }
+    if cut:
+        shown["framesCut"] = cut
+    if seen.notes:
+        shown["notes"] = [scrub.text(note, 1024) for note in seen.notes[:_GROUP_KEPT]]
+    if depth < _CHAIN_KEPT:
+        if seen.cause is not None:
+            shown["cause"] = exception_json(seen.cause, scene, scrub, depth + 1)
+        if seen.context is not None and seen.context is not seen.cause:
+            shown["context"] = exception_json(seen.context, scene, scrub, depth + 1)
+        if seen.exceptions:
+            parts = seen.exceptions[:_GROUP_KEPT]
+            shown["exceptions"] = [exception_json(part, scene, scrub, depth + 1) for part in parts]
+    return shown
+
+
+def leading_thread(threads: Sequence[dict[str, Any]], pid: int) -> dict[str, Any] | None:
+    """The thread a reader looks at first: the crashed one, else the main thread, else the first."""
+    for thread in threads:
+        if thread["crashed"]:
+            return thread
+    for thread in threads:
+        if thread["threadId"] == pid:
+            return thread
+    return threads[0] if threads else None
+
+
+def python_stack(
+    message: str, exception: dict[str, Any] | None, thread: dict[str, Any] | None, gaps: Gaps
+) -> dict[str, Any]:
+    """`pythonStack`: the exception's frames, else the Python frames of the leading thread."""
+    frames = exception["frames"] if exception else (thread["frames"] if thread else [])
+    frames = [frame for frame in frames if frame["language"] == "python"]
+    if not frames:
+        gaps.add("pythonStack", "no Python frame was seen")
+    return {"message": message, "stack": [_line(frame) for frame in frames], "frames": frames}
+
+
+def _line(frame: dict[str, Any]) -> str:
+    place = frame["file"] or "unknown"
+    return f"at {frame['function']} ({place}:{frame['line']})" if frame["line"] else f"at {frame['function']} ({place})"
+
+
+def native_stack(thread: dict[str, Any] | None, gaps: Gaps) -> list[dict[str, str]]:
+    """`nativeStack`: Node's `{pc, symbol}` of the leading thread's native frames."""
+    frames = [frame for frame in thread["frames"] if frame["language"] == "native"] if thread else []
+    if not frames:
+        gaps.add("nativeStack", "no native frame was read")
+    return [
+        {"pc": frame.get("address", ""), "symbol": f"{frame['function']} [{frame['module'] or '?'}]"}
+        for frame in frames
+    ]

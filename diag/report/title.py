@@ -1,0 +1,39 @@
+"""The one line by which lists show a report."""
+
+from __future__ import annotations
+
+from diag.report.reading import Json, app_frame, crashed_thread, place, summary, telling_frames
+
+_REQUESTED_STOP = ("SIGTERM", "SIGINT")
+
+
+def title(report: Json) -> str:
+    """`SIGSEGV in view (app.py:20)`, `KeyError: 'sku' in view (app.py:31)`, `killed by SIGKILL`, `exit status 7`, …"""
+    if report["trigger"] == "api":
+        return "live report"
+    exception, signal = report["exception"], report["signal"]
+    if exception is not None and report["trigger"] == "exception":
+        return summary(exception) + _where(report)
+    if report["trigger"] == "oom":
+        return "out of memory, killed by SIGKILL"
+    if report["trigger"] == "hang":
+        return "hang" + _where(report)
+    if signal is not None:
+        return _signal(report, signal["name"])
+    if report["exit"]["status"] is not None:
+        return f"exit status {report['exit']['status']}"
+    return summary(exception) + _where(report) if exception is not None else str(report["exit"]["reason"])
+
+
+def _signal(report: Json, name: str) -> str:
+    if name in _REQUESTED_STOP:
+        return f"stopped by {name}"
+    thread = crashed_thread(report)
+    if thread is None or not thread["crashed"]:
+        return f"killed by {name}"
+    return name + _where(report)
+
+
+def _where(report: Json) -> str:
+    frame = app_frame(telling_frames(report))
+    return f" in {place(frame)}" if frame else ""
