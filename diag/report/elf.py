@@ -22,6 +22,7 @@ MAX_FILE_BYTES = 256 * 1024 * 1024
 _MAX_TABLE_BYTES = 48 * 1024 * 1024
 _MAX_NOTE_BYTES = 64 * 1024
 _MAX_HEADERS = 4096
+_MAX_MATCHES = 1_000_000
 _PARSE_BUDGET = 8 * 1024 * 1024
 _CHUNK_BYTES = 24 * 4096
 _CACHE_LIMIT = 1024
@@ -266,6 +267,7 @@ def _tables(elf: object) -> Iterator[_Table]:
             names = section.stringtable.header
             size = min(int(section.header.sh_size), _MAX_TABLE_BYTES)
             yield _Table(int(section.header.sh_offset), size, int(names.sh_offset), int(names.sh_size))
+            break  # the specification allows one of each kind
 
 
 def _find_build_id(file: BinaryIO, notes: list[tuple[int, int]], order: str) -> str | None:
@@ -308,13 +310,16 @@ def _plainness(name: str) -> tuple[bool, int, int, str]:
 def _scan(file: BinaryIO, table: _Table, wanted: list[int]) -> dict[int, list[int]]:
     """Offsets of the names of the functions that cover each wanted address."""
     found: dict[int, list[int]] = defaultdict(list)
+    steps_left = _MAX_MATCHES
     for at in range(0, table.size, _CHUNK_BYTES):
         raw = _pread(file, min(_CHUNK_BYTES, table.size - at), table.offset + at)
         for name, kind, _, section, value, size in _SYMBOL.iter_unpack(raw[: len(raw) // _SYMBOL.size * _SYMBOL.size]):
             if kind & 0xF not in _FUNCTIONS or not section:
                 continue
             index = bisect_left(wanted, value)
-            while index < len(wanted) and wanted[index] < value + (size or 1):
+            # Honest functions barely overlap; the count stops a table in which each covers everything.
+            while index < len(wanted) and wanted[index] < value + (size or 1) and steps_left:
+                steps_left -= 1
                 if len(found[wanted[index]]) < 8:
                     found[wanted[index]].append(name)
                 index += 1
