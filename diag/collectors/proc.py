@@ -23,13 +23,14 @@ from diag.collectors.procfs import (
     parse_task,
     split_command,
 )
-from diag.errors import CannotAttach
+from diag.errors import CannotAttach, NoSuchInstance
 from diag.evidence import ProcessFacts, Task
 from diag.model import Missing
 
 T = TypeVar("T")
 _TaskRead = tuple[Task, int, int]  # with its voluntary and involuntary context switches
 
+PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 TICK_HZ = os.sysconf("SC_CLK_TCK")
 TASKS_READ = 512
 MEMORY_LINES = {"rss": "VmRSS", "peak_rss": "VmHWM", "virtual": "VmSize", "swap": "VmSwap", "data": "VmData"}
@@ -71,18 +72,18 @@ def read_process(pid: int) -> tuple[ProcessFacts, tuple[Missing, ...]]:
 
 def _facts(look: _Look, name: str, fields: list[str]) -> ProcessFacts:
     folder = look.folder
-    status: dict[str, str] = look.take("process", lambda: parse_status(folder.text("status")), {})
+    status: dict[str, str] = look.take("resourceUsage", lambda: parse_status(folder.text("status")), {})
     io: dict[str, int] = look.take("resourceUsage", lambda: parse_pairs(folder.text("io"), ":"), {})
     tasks: list[_TaskRead] = look.take("threads", lambda: _tasks(look), [])
     return ProcessFacts(
         pid=folder.pid,
         parent_pid=int(fields[1]),
         start_time=start_time(int(fields[19])),
-        command=look.take("commandLine", lambda: split_command(folder.read("cmdline")), ()),
+        command=look.take("header.commandLine", lambda: split_command(folder.read("cmdline")), ()),
         name=name,
-        working_directory=look.take("cwd", lambda: folder.link("cwd"), None),
-        executable=look.take("executable", lambda: folder.link("exe"), None),
-        root=look.take("root", lambda: _root(folder), f"/proc/{folder.pid}/root"),
+        working_directory=look.take("header.cwd", lambda: folder.link("cwd"), None),
+        executable=look.take("header.executable", lambda: folder.link("exe"), None),
+        root=look.take("sharedObjects", lambda: _root(folder), f"/proc/{folder.pid}/root"),
         uid=_uid(status),
         memory={key: size for key, line in MEMORY_LINES.items() if (size := kib(status, line)) is not None},
         cpu_user_s=int(fields[11]) / TICK_HZ,
@@ -93,7 +94,7 @@ def _facts(look: _Look, name: str, fields: list[str]) -> ProcessFacts:
         write_bytes=io.get("write_bytes"),
         context_switches_voluntary=sum(task[1] for task in tasks) if tasks else None,
         context_switches_involuntary=sum(task[2] for task in tasks) if tasks else None,
-        open_files=look.take("openFiles", lambda: len(folder.names("fd")), None),
+        open_files=look.take("resourceUsage.openFiles", lambda: len(folder.names("fd")), None),
         limits=look.take("userLimits", lambda: parse_limits(folder.text("limits")), {}),
         cgroup=look.take("cgroup", lambda: read_cgroup(folder.text("cgroup")), {}),
         environment=look.take("environmentVariables", lambda: parse_environment(folder.read("environ")), {}),
@@ -141,6 +142,43 @@ def _why(error: OSError) -> str:
     if isinstance(error, (FileNotFoundError, ProcessLookupError)):
         return "the process has none: it is ending, or a thread of the kernel"
     return f"/proc could not be read: {error.strerror}"
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """A process in the list of all; `state` is the kernel's letter."""
+
+    pid: int
+    parent_pid: int
+    name: str
+    state: str
+    start_ticks: int
+    rss_bytes: int
+
+
+def list_processes() -> list[Listed]:
+    """Every process that /proc shows to this user, in order of pid."""
+    found = []
+    for name in os.listdir("/proc"):  # noqa: PTH208  numbers are wanted, not paths
+        if name.isdecimal():
+            try:
+                with ProcFolder(int(name)) as folder:
+                    found.append(_listed(folder))
+            except (NoSuchInstance, FileNotFoundError, ProcessLookupError):
+                continue  # it ended since the listing
+    return sorted(found, key=lambda listed: listed.pid)
+
+
+def _listed(folder: ProcFolder) -> Listed:
+    name, fields = parse_stat(folder.small("stat"))
+    return Listed(
+        pid=folder.pid,
+        parent_pid=int(fields[1]),
+        name=name,
+        state=fields[0],
+        start_ticks=int(fields[19]),
+        rss_bytes=int(fields[21]) * PAGE_BYTES,
+    )
 
 
 def start_ticks(pid: int) -> int:

@@ -8,12 +8,12 @@ import os
 import re
 import signal
 import time
-from collections.abc import Iterable
 from typing import Any
 
 from diag.collectors import external
 from diag.collectors.proc import check_attachable
-from diag.collectors.procfs import ProcFolder, parse_stat, parse_status
+from diag.collectors.procfs import ProcFolder, parse_stat
+from diag.collectors.thread_ids import with_kernel_ids
 from diag.errors import NoSuchInstance, ToolFailed, ToolMissing
 from diag.evidence import Frame, Thread
 from diag.model import Missing
@@ -120,7 +120,7 @@ def parse(content: bytes, pid: int) -> tuple[Thread, ...]:
         threads = [_thread(row) for row in rows if row.get("pid", pid) == pid]
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise ToolFailed(f"py-spy gave something that is not its JSON: {error!r}") from error
-    return _in_our_namespace(pid, threads)
+    return with_kernel_ids(pid, threads)
 
 
 def _thread(row: dict[str, Any]) -> Thread:
@@ -145,35 +145,6 @@ def _frame(row: dict[str, Any]) -> Frame:
         locals=None if variables is None else {str(v["name"]): str(v.get("repr") or "") for v in variables},
         address=int(name, 16) if _ADDRESS.fullmatch(name) else None,
     )
-
-
-def _in_our_namespace(pid: int, threads: list[Thread]) -> tuple[Thread, ...]:
-    """With the thread ids that we see: in a container, Python knows its threads by the container's numbers."""
-    ours = _thread_ids(pid)
-    if not ours or all(thread.thread_id in ours for thread in threads):
-        return tuple(threads)
-    inner = {number: id_ for id_, numbers in ours.items() for number in numbers}
-    return tuple(_renumbered(thread, inner.get(thread.thread_id)) for thread in threads)
-
-
-def _renumbered(thread: Thread, thread_id: int | None) -> Thread:
-    if thread_id is None:
-        return thread
-    return Thread(thread_id, thread.name, thread.crashed, thread.holds_gil, thread.state, thread.frames)
-
-
-def _thread_ids(pid: int) -> dict[int, Iterable[int]]:
-    """Each thread's id to its ids in inner pid namespaces."""
-    found: dict[int, Iterable[int]] = {}
-    try:
-        with ProcFolder(pid) as folder:
-            for name in folder.names("task"):
-                with contextlib.suppress(OSError):
-                    status = parse_status(folder.text(f"task/{name}/status"))
-                    found[int(name)] = [int(word) for word in status.get("NSpid", name).split()]
-    except (OSError, NoSuchInstance):
-        return {}
-    return found
 
 
 def _state(pid: int) -> str | None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import subprocess
 import sys
 import time
+import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,13 +17,43 @@ from machine import PROGRAMS, TIMEOUT_S, need
 
 from diag.collectors import signal_frame
 
+NOBODY = 65534
 
-def wait_for(condition: Callable[[], object]) -> None:
-    """Wait until the condition holds; fails after the time limit."""
-    until = time.monotonic() + TIMEOUT_S
-    while not condition():
-        assert time.monotonic() < until, "it did not happen in time"
-        time.sleep(0.002)
+
+@pytest.fixture
+def wait_for() -> Callable[[Callable[[], object]], None]:
+    """Waits until a condition holds; fails after the time limit."""
+
+    def wait(condition: Callable[[], object]) -> None:
+        until = time.monotonic() + TIMEOUT_S
+        while not condition():
+            assert time.monotonic() < until, "it did not happen in time"
+            time.sleep(0.002)
+
+    return wait
+
+
+@pytest.fixture
+def as_nobody() -> Callable[[Callable[[], None]], None]:
+    """Runs a function in a fork of this process that is another user, without any capability."""
+
+    def run(look: Callable[[], None]) -> None:
+        pid = os.fork()
+        if pid == 0:
+            status = 1
+            try:
+                os.setgroups([])
+                os.setresgid(NOBODY, NOBODY, NOBODY)
+                os.setresuid(NOBODY, NOBODY, NOBODY)
+                look()
+                status = 0
+            except BaseException:  # noqa: BLE001  a fork must never return into pytest
+                traceback.print_exc()
+            finally:
+                os._exit(status)
+        assert os.waitpid(pid, 0)[1] == 0, "see the traceback above"
+
+    return run
 
 
 @pytest.fixture
