@@ -1,0 +1,135 @@
+"""What this process tells the agent: its link and its black box, made anew in every fork."""
+
+import os
+import sys
+from _thread import get_ident, get_native_id
+from marshal import dumps
+from mmap import MAP_ANONYMOUS, MAP_PRIVATE, mmap
+from time import time
+
+from . import blackbox, layout, link, record
+from .heap import look_at_heap
+
+EVENTS_A_SECOND = 5
+# Given back before the last record is made, so that it can be made after a MemoryError: one arena of CPython's
+# allocator and some. Never touched, so it is address space and no memory.
+RESERVE = 1310720
+
+
+def _no_request():
+    return None
+
+
+class Session:
+    """One agent's socket, and what is open towards it. With no `box` there is nobody to tell."""
+
+    def __init__(self, path, with_locals):
+        self.path = path
+        self.with_locals = with_locals
+        self.link = None
+        self.box = None
+        self.header = {}
+        self.find_request = _no_request
+        self._died_of = None
+        self._reserve = None
+        self._second, self._noted, self._suppressed = 0, 0, 0
+
+    def open(self, forked):
+        """Connect and make the box; whether the agent is there."""
+        self.link = link.connect(self.path)
+        if self.link is None:
+            return False
+        self.box = blackbox.create(os.path.dirname(self.path) + "/" + layout.BOX_FOLDER)
+        self._reserve = mmap(-1, RESERVE, flags=MAP_PRIVATE | MAP_ANONYMOUS)
+        self.header.update(_own_facts(), forked=forked)
+        name = None
+        if self.box is not None:
+            self.box.write_header(self.header)
+            name = self.box.name
+        hello = {"v": 1, "box": name, "pid": os.getpid(), "forked": forked}
+        return self.link.tell(layout.HELLO + dumps(hello, 4))
+
+    def close(self):
+        """Let go of link and box without a word; in a fork they are the parent's."""
+        if self.box is not None:
+            self.box.abandon()
+        if self.link is not None:
+            self.link.close()
+        self.link = self.box = None
+
+    def set_header(self, name, value):
+        """Change one entry of the box's header."""
+        self.header[name] = value
+        if self.box is not None:
+            self.box.write_header(self.header)
+
+    def count_dropped(self):
+        """Something of ours failed and the program never saw it."""
+        if self.box is not None:
+            self.box.count_dropped()
+
+    def note(self, kind, exc, tb, exc_type=None, request=None):
+        """Add an exception that the process survives to the ring, and tell the agent; at most a few a second."""
+        if self.box is None:
+            return
+        now = time()
+        if not self._may_note(int(now)):
+            self._suppressed += 1
+            self.box.count_dropped()
+            return
+        entry = self._entry(kind, exc, tb, exc_type, now, request)
+        self._suppressed = 0
+        index = self.box.add_event(record.pack(entry, layout.EVENT_SIZE - 4))
+        self.link.tell(layout.EVENT + bytes((index,)))
+
+    def _may_note(self, second):
+        if second != self._second:
+            self._second, self._noted = second, 0
+        self._noted += 1
+        return self._noted <= EVENTS_A_SECOND
+
+    def note_last(self, exc, tb):
+        """Record the exception that ends the process, all threads with it, and give the agent a moment to look."""
+        if self.box is None or self._died_of == id(exc):
+            return
+        self._died_of = id(exc)
+        self._reserve = None
+        entry = self._entry("uncaught", exc, tb, None, time(), None)
+        entry["threads"] = record.other_threads(get_ident())
+        entry["heap"] = look_at_heap(walk=True)
+        self.box.write_heap(entry["heap"])
+        if self.box.write_fatal(record.pack(entry, layout.FATAL_SIZE - 4)):
+            self.link.ask(layout.FATAL)
+
+    def _entry(self, kind, exc, tb, exc_type, now, request):
+        return {
+            "time": now,
+            "kind": kind,
+            "tid": get_native_id(),
+            "exception": record.describe(exc, tb, self.with_locals, exc_type),
+            "request": request or self.find_request(),
+            "suppressed": self._suppressed,
+        }
+
+
+def _own_facts():
+    version = sys.version_info
+    return {
+        "version": "%d.%d.%d" % version[:3],
+        "implementation": "CPython",
+        "executable": sys.executable,
+        "prefix": sys.prefix,
+        "argv": list(getattr(sys, "orig_argv", None) or _command_line()),
+        "pid": os.getpid(),
+        "parent_pid": os.getppid(),
+        "started": time(),
+    }
+
+
+def _command_line():
+    """Before Python 3.10 only the kernel knows it this early."""
+    fd = os.open("/proc/self/cmdline", os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        return os.read(fd, 4096).decode("utf-8", "replace").split("\0")[:-1]
+    finally:
+        os.close(fd)

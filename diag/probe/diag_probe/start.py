@@ -1,0 +1,59 @@
+"""Installs the probe, follows it into forks, and takes it out again."""
+
+import os
+
+from . import layout
+from .fault import Faults
+from .hooks import Hooks
+from .session import Session
+from .watch import Watch
+
+
+class Probe:
+    """Everything that is installed in this process."""
+
+    def __init__(self, session):
+        self.session = session
+        self.faults = Faults(session)
+        self.hooks = Hooks(session)
+        self.watch = Watch(session, {"hooks": self.hooks})
+
+    def install(self):
+        """Start looking. The agent is linked already."""
+        self.faults.install()
+        self.hooks.install()
+        self.watch.install()
+        os.register_at_fork(after_in_child=self.after_fork)
+
+    def after_fork(self):
+        """The child speaks for itself: a link and a box of its own, or none at all."""
+        if self.session is None:
+            return
+        try:
+            self.session.close()
+            self.session.open(forked=True)
+        except Exception:
+            self.session.close()
+        self.faults.point_at_link()
+
+    def uninstall(self):
+        """Take everything out again. A fork hook cannot be taken out; it finds nothing to do."""
+        self.watch.uninstall()
+        self.hooks.uninstall()
+        self.faults.uninstall()
+        self.session = None
+
+
+def install():
+    """The installed Probe, or None where no agent is there: then nothing of ours stays."""
+    session = Session(os.environ[layout.ENV_SOCKET], os.environ.get(layout.ENV_LOCALS) == "1")
+    if not session.open(forked=False):
+        session.close()
+        return None
+    probe = Probe(session)
+    try:
+        probe.install()
+    except Exception:
+        probe.uninstall()
+        raise
+    return probe
