@@ -42,7 +42,7 @@ def header(evidence: Evidence, scrub: Scrub, host: Host, gaps: Gaps) -> dict[str
         "dumpEventTimeStamp": str(int(evidence.time.timestamp() * 1000)),
         "processId": evidence.instance.pid,
         "threadId": _thread_id(evidence),
-        "cwd": _working_directory(evidence, gaps),
+        "cwd": scrub.text(_working_directory(evidence, gaps)),
         "commandLine": scrub.argv(_command(evidence, gaps)),
         "runtimeVersion": version,
         "pythonVersion": version if runtime == "python" else "",
@@ -98,6 +98,6 @@ def _command(evidence: Evidence, gaps: Gaps) -> list[str]:
 
 def _working_directory(evidence: Evidence, gaps: Gaps) -> str:
     if evidence.process is not None and evidence.process.working_directory:
-        return encodable(evidence.process.working_directory)
+        return evidence.process.working_directory
     gaps.add("header.cwd", "the working directory could not be read")
     return ""

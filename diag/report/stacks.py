@@ -100,10 +100,10 @@ def frame_json(frame: Frame, index: int, scene: Scene, scrub: Scrub) -> dict[str
         symbol = scene.symbols.get(_look_up(address, index))
         frame = _named(frame, symbol)
     shown: dict[str, Any] = {
-        "function": _label(scene.readable.get(frame.function, frame.function)),
-        "file": _label(frame.file) if frame.file else None,
+        "function": _function(frame, scene, scrub),
+        "file": scrub.text(frame.file, _NAME_LIMIT) if frame.file else None,
         "line": frame.line,
-        "module": _label(frame.module) if frame.module else None,
+        "module": scrub.text(frame.module, _NAME_LIMIT) if frame.module else None,
         "language": frame.language,
         "inApp": in_app(frame, scene),
     }
@@ -124,8 +124,11 @@ def _named(frame: Frame, symbol: Symbol | None) -> Frame:
     return replace(frame, function=function, module=module)
 
 
-def _label(text: str) -> str:
-    return clip(encodable(text), _NAME_LIMIT)
+def _function(frame: Frame, scene: Scene, scrub: Scrub) -> str:
+    if frame.language != "native":
+        return scrub.text(frame.function, _NAME_LIMIT)
+    # Names of symbol tables are the linker's; to the redactor `Token::get` looks like a token and its value.
+    return clip(encodable(scene.readable.get(frame.function, frame.function)), _NAME_LIMIT)
 
 
 def frames_json(frames: Sequence[Frame], scene: Scene, scrub: Scrub) -> tuple[list[dict[str, Any]], int]:
@@ -185,10 +188,10 @@ def _thread_json(thread: Thread, evidence: Evidence, scene: Scene, scrub: Scrub)
     frames, cut = frames_json(crash_frames(thread, evidence, scene), scene, scrub)
     shown: dict[str, Any] = {
         "threadId": thread.thread_id,
-        "name": _label(thread.name) if thread.name else None,
+        "name": scrub.text(thread.name, _NAME_LIMIT) if thread.name else None,
         "crashed": thread.crashed,
         "holdsGil": thread.holds_gil,
-        "state": thread.state,
+        "state": scrub.text(thread.state, 64) if thread.state else None,
         "frames": frames,
     }
     if cut:
@@ -200,8 +203,8 @@ def exception_json(seen: ExceptionSeen, scene: Scene, scrub: Scrub, depth: int =
     """The report's exception with its chain; chains and groups are bounded."""
     frames, cut = frames_json(seen.frames, scene, scrub)
     shown: dict[str, Any] = {
-        "type": _label(seen.type),
-        "module": _label(seen.module) if seen.module else None,
+        "type": scrub.text(seen.type, _NAME_LIMIT),
+        "module": scrub.text(seen.module, _NAME_LIMIT) if seen.module else None,
         "message": scrub.text(seen.message),
         "frames": frames,
     }

@@ -33,13 +33,13 @@ def judge(report: Json) -> dict[str, Any]:
     cause, meaning = _meaning(exception)
     frame = app_frame(exception["frames"])
     where = f" in {place(frame)}" if frame else ""
-    what = f"{meaning[0].upper()}{meaning[1:]}: " if meaning else ""
+    means = f": {meaning}" if meaning else ""
     evidence = [f"Raised from {summary(earlier)}." for earlier in list(chain(exception))[1:4]]
     parts = exception.get("exceptions", ())
     evidence += [f"The group holds {summary(part)}." for part in parts[:3]]
     if frame is None:
         evidence.append("The exception carries no frame.")
-    return verdict(cause, f"{what}{summary(exception)}{where}{serving(report)}.", HIGH, evidence)
+    return verdict(cause, f"{summary(exception)}{where}{serving(report)}{means}.", HIGH, evidence)
 
 
 def _meaning(exception: Json) -> tuple[str, str]:

@@ -1,0 +1,325 @@
+"""The report as a page in a terminal: the answer first, then what it rests on."""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+from diag.report.reading import Json, app_frame, chain, crashed_thread, describe, duration, place, request_of
+from diag.report.title import title
+from diag.report.visible import visible_report
+
+if TYPE_CHECKING:
+    from rich.console import Console, RenderableType
+    from rich.text import Text
+
+_INSTALLED = re.compile(r"^.*/(?:(?:site|dist)-packages|lib(?:64)?/python[\d.]+)/")
+_TRAPS = {0: "divide error", 6: "invalid opcode", 13: "general protection", 14: "page fault", 17: "alignment check"}
+_FRAMES_SHOWN = 40
+_THREADS_SHOWN = 12
+_STDERR_LINES = 12
+_REGISTER_ORDER = "rip rsp rbp rax rbx rcx rdx rsi rdi r8 r9 r10 r11 r12 r13 r14 r15 eflags".split()  # noqa: SIM905
+_TONES = {"alive": "green", "stopped": "cyan"}
+
+
+def render(report: Json, *, color: bool, width: int, all_threads: bool = False) -> str:
+    """The report as text for a terminal of this width; `all_threads` unfolds every thread and shows all frames."""
+    from rich.console import Console
+
+    out = io.StringIO()
+    console = Console(
+        file=out, width=max(40, width), force_terminal=color, color_system="standard" if color else None,
+        no_color=not color, highlight=False, markup=False, emoji=False, legacy_windows=False,
+    )  # fmt: skip
+    page = _Page(console, visible_report(report), all_threads)
+    page.show()
+    return "\n".join(line.rstrip() for line in out.getvalue().splitlines()) + "\n"
+
+
+class _Page:
+    """The sections in reading order; each is left out where the report has nothing for it."""
+
+    def __init__(self, console: Console, report: Json, all_threads: bool) -> None:
+        self.console = console
+        self.report = report
+        self.all_threads = all_threads
+
+    def show(self) -> None:
+        """Print every section that has something to say."""
+        self._answer()
+        self._identity()
+        self._exception()
+        self._signal()
+        self._crashed()
+        self._others()
+        self._requests()
+        self._resources()
+        self._stderr()
+        self._gaps()
+
+    def _answer(self) -> None:
+        verdict = self.report["verdict"]
+        tone = _TONES.get(verdict["cause"], "red")
+        self.console.print()
+        self._indented(_text((title(self.report), f"bold {tone}")))
+        self.console.print()
+        self._indented(_text(verdict["sentence"]))
+        evidence = " ".join(verdict["evidence"])
+        self._indented(_text((f"Confidence {verdict['confidence']}. {evidence}".rstrip(), "dim")))
+
+    def _identity(self) -> None:
+        report, instance = self.report, self.report["instance"]
+        uptime = report["resourceUsage"].get("uptimeSeconds")
+        up = f", up {duration(uptime)}" if uptime is not None else ""
+        rows = [
+            ("instance", f"{instance['name']} · {instance['host']} · pid {instance['pid']}{up}"),
+            ("service", instance["service"] if instance["service"] != instance["name"] else ""),
+            ("runtime", _runtime(report)),
+            ("labels", ", ".join(f"{key}={value}" for key, value in instance["labels"].items())),
+            ("parent", f"pid {instance['parent'].get('pid')}" if instance["parent"] else ""),
+            ("time", report["header"]["dumpEventTime"].replace("T", " ")),
+            ("ended", report["exit"]["reason"] if report["exit"]["reason"] != "alive" else ""),
+            *self._links(),
+            ("capture", report["captureId"]),
+            ("group", report["fingerprint"]),
+            ("command", " ".join(report["header"]["commandLine"])),
+        ]
+        self.console.print()
+        self._rows(rows)
+
+    def _links(self) -> Iterable[tuple[str, str]]:
+        request = request_of(self.report)
+        if request is not None:
+            yield "request", f"{describe(request)}, begun {duration(request['age_s'])} before"
+        for link in self.report["links"][:5]:
+            if request is None and link["request_id"]:
+                yield "request", link["request_id"]
+            if link["trace_id"]:
+                yield "trace", link["trace_id"] + (f" · span {link['span_id']}" if link["span_id"] else "")
+
+    def _exception(self) -> None:
+        exception = self.report["exception"]
+        if exception is None:
+            return
+        self._heading("exception")
+        for index, raised in enumerate(chain(exception)):
+            if index:
+                self._indented(_text(("caused by", "dim")))
+            self._indented(_raised(raised))
+            self._frames(raised, folded=index > 0)
+        context = exception.get("context")
+        if context is not None and "cause" not in exception:
+            self._indented(_text(("while handling", "dim")))
+            self._indented(_raised(context))
+        for part in exception.get("exceptions", ())[:10]:
+            self._indented(_text(("├ ", "dim"), *_raised_parts(part)))
+
+    def _signal(self) -> None:
+        signal = self.report["signal"]
+        if signal is None or signal["threadId"] is None:
+            return
+        self._heading("signal")
+        trap = signal["trapNumber"]
+        words = [f"{signal['name']} ({signal['number']})"]
+        words += [f"trap {trap}, {_TRAPS[trap]}"] if trap in _TRAPS and not signal["sent"] else []
+        words += ["sent by a program"] if signal["sent"] else []
+        words += [f"at address {signal['faultAddress']}"] if signal["faultAddress"] else []
+        words += [f"({signal['faultMapping']})"] if signal.get("faultMapping") else []
+        self._indented(_text(" · ".join(words)))
+        self._registers(signal["registers"])
+
+    def _registers(self, registers: Json) -> None:
+        names = [name for name in _REGISTER_ORDER if name in registers]
+        names += [name for name in registers if name not in names]
+        cells = [f"{name:<6} {registers[name]}" for name in names]
+        columns = max(1, (self.console.width - 2) // 28)
+        for at in range(0, len(cells), columns):
+            self._indented(_text(("   ".join(cells[at : at + columns]), "dim")))
+
+    def _crashed(self) -> None:
+        thread = crashed_thread(self.report)
+        if thread is None or (self.report["exception"] is not None and not thread["crashed"]):
+            return
+        self._heading(*_thread_name(thread))
+        self._frames(thread)
+
+    def _others(self) -> None:
+        first = crashed_thread(self.report) if self.report["exception"] is None else None
+        others = [thread for thread in self.report["threads"] if thread is not first]
+        if not others:
+            return
+        if self.all_threads:
+            for thread in others:
+                self._heading(*_thread_name(thread))
+                self._frames(thread)
+            return
+        self._heading(f"{len(others)} {'other ' if first else ''}thread{'s' if len(others) > 1 else ''}")
+        rows = [(str(thread["threadId"]), _folded(thread)) for thread in others[:_THREADS_SHOWN]]
+        self._rows(rows)
+        if len(others) > _THREADS_SHOWN:
+            self._indented(_text((f"… {len(others) - _THREADS_SHOWN} more with --all", "dim")))
+
+    def _requests(self) -> None:
+        requests = self.report["requests"]
+        if not requests or (len(requests) == 1 and request_of(self.report) == requests[0]):
+            return
+        self._heading("requests in flight")
+        for request in requests[:20]:
+            self._indented(_text(f"{describe(request)} for {duration(request['age_s'])}"))
+
+    def _resources(self) -> None:
+        usage = self.report["resourceUsage"]
+        if not usage:
+            return
+        self._heading("resources")
+        peak = f", peak {_size(usage['maxRss'])}" if usage["maxRss"] is not None else ""
+        limit = f" of {_size(usage['constrained_memory'])}" if usage["constrained_memory"] is not None else ""
+        rows = [("memory", f"{_size(usage['rss'])}{limit}{peak}" if usage["rss"] is not None else "")]
+        if usage["userCpuSeconds"] is not None and usage["kernelCpuSeconds"] is not None:
+            share = f" ({usage['cpuConsumptionPercent']:.1f} % of a core)"
+            rows.append(
+                ("cpu", f"{usage['userCpuSeconds']:.2f} s user, {usage['kernelCpuSeconds']:.2f} s system{share}")
+            )
+        files = self.report["userLimits"].get("open_files", {}).get("soft", "unlimited")
+        rows.append(("files", f"{usage['openFiles']} open of {files}" if usage["openFiles"] is not None else ""))
+        rows.append(("cgroup", _cgroup(self.report["cgroup"])))
+        self._rows(rows)
+
+    def _stderr(self) -> None:
+        lines = self.report["stderrTail"].rstrip().splitlines()
+        if not lines:
+            return
+        self._heading("stderr, last lines")
+        for line in lines if self.all_threads else lines[-_STDERR_LINES:]:
+            self._indented(_text((line, "dim")))
+
+    def _gaps(self) -> None:
+        if self.report["incomplete"]:
+            self._heading("not in this report")
+            self._rows([(entry["section"], entry["reason"]) for entry in self.report["incomplete"]])
+        if self.report["redactions"]:
+            self._heading("redacted")
+            self._indented(
+                _text(", ".join(f"{entry['rule']} ×{entry['count']}" for entry in self.report["redactions"]))
+            )
+        cost = self.report["cost"]
+        self.console.print()
+        spent = f"Stood still {duration(cost['pause_s'])}, report took {duration(cost['duration_s'])}."
+        self._indented(_text((spent, "dim")))
+
+    def _frames(self, holder: Json, folded: bool = False) -> None:
+        from rich.table import Table
+
+        frames = holder["frames"]
+        shown = frames if self.all_threads else frames[: 5 if folded else _FRAMES_SHOWN]
+        table = Table.grid(padding=(0, 2, 0, 0))
+        table.add_column(width=1)
+        table.add_column(ratio=1, overflow="fold")
+        table.add_column(ratio=1, overflow="fold")
+        for frame in shown:
+            style = "bold" if frame["inApp"] else "dim"
+            where = _place(frame, self.report["header"]["cwd"])
+            table.add_row(
+                _text(("▸" if frame["inApp"] else " ", "bold")),
+                _text((frame["function"], style)),
+                _text((where, style)),
+            )
+            for name, value in frame.get("locals", {}).items():
+                table.add_row("", _text((f"  {name}", "dim")), _text((value, "dim")))
+        self._indented(table)
+        left_out = len(frames) - len(shown) + holder.get("framesCut", 0)
+        if left_out:
+            more = "" if self.all_threads else " (--all shows what the report has)"
+            self._indented(_text((f"… {left_out} more frames{more}", "dim")))
+
+    def _rows(self, rows: Iterable[tuple[str, str]]) -> None:
+        from rich.table import Table
+
+        kept = [(name, value) for name, value in rows if value]
+        table = Table.grid(padding=(0, 2, 0, 0))
+        table.add_column(max_width=28, overflow="fold")
+        table.add_column(ratio=1, overflow="fold")
+        for name, value in kept:
+            table.add_row(_text((f"{name:<8}", "dim")), _text(value))
+        if kept:
+            self._indented(table)
+
+    def _heading(self, words: str, detail: str = "") -> None:
+        self.console.print()
+        self._indented(_text((words.upper(), "bold"), f"  {detail}" if detail else ""))
+
+    def _indented(self, content: RenderableType) -> None:
+        from rich.padding import Padding
+
+        self.console.print(Padding(content, (0, 0, 0, 2)))
+
+
+def _text(*parts: str | tuple[str, str]) -> Text:
+    from rich.text import Text
+
+    return Text.assemble(*parts, overflow="fold")
+
+
+def _raised_parts(exception: Json) -> tuple[Any, ...]:
+    message = f": {exception['message']}" if exception["message"] else ""
+    return ((exception["type"], "bold"), message)
+
+
+def _raised(exception: Json) -> Text:
+    notes = "".join(f"\n{note}" for note in exception.get("notes", ()))
+    return _text(*_raised_parts(exception), notes)
+
+
+def _runtime(report: Json) -> str:
+    header = report["header"]
+    runtime = f"{header['release']['name']} {header['runtimeVersion']}".strip()
+    system = f"{header['osName']} {header['osRelease']} {header['arch']}".strip()
+    return " · ".join(part for part in (runtime, system) if part)
+
+
+def _thread_name(thread: Json) -> tuple[str, str]:
+    marks = ["crashed"] if thread["crashed"] else []
+    marks += ["holds the GIL"] if thread["holdsGil"] else []
+    marks += [thread["state"]] if thread["state"] and not thread["crashed"] else []
+    words = [thread["name"] or "", *marks]
+    return f"thread {thread['threadId']}", " · ".join(word for word in words if word)
+
+
+def _folded(thread: Json) -> str:
+    frame = app_frame(thread["frames"])
+    words = [thread["name"] or "", thread["state"] or "", "holds the GIL" if thread["holdsGil"] else ""]
+    words.append(place(frame) if frame else "no stack")
+    return " · ".join(word for word in words if word)
+
+
+def _place(frame: Json, working_directory: str) -> str:
+    if not frame["file"]:
+        return str(frame["module"] or "").rpartition("/")[2]
+    file = _INSTALLED.sub("", frame["file"])
+    if working_directory not in ("", "/"):
+        file = file.removeprefix(working_directory.rstrip("/") + "/")
+    return f"{file}:{frame['line']}" if frame["line"] else file
+
+
+def _cgroup(cgroup: Json) -> str:
+    memory, cpu = cgroup.get("memory"), cgroup.get("cpu")
+    words = [str(cgroup["path"])] if cgroup.get("path") else []
+    if isinstance(memory, dict) and memory.get("limit"):
+        words.append(f"limit {_size(memory['limit'])}")
+    if isinstance(memory, dict) and memory.get("oomKills"):
+        words.append(f"{memory['oomKills']} OOM kills")
+    if isinstance(cpu, dict) and cpu.get("quotaCores"):
+        words.append(f"{cpu['quotaCores']:g} cores")
+    if isinstance(cpu, dict) and cpu.get("throttledSeconds"):
+        words.append(f"throttled for {duration(cpu['throttledSeconds'])}")
+    return " · ".join(words)
+
+
+def _size(size: float) -> str:
+    for unit in ("B", "KiB", "MiB"):
+        if size < 1024:
+            return f"{size:.0f} {unit}" if unit != "MiB" or size >= 10 else f"{size:.1f} {unit}"
+        size /= 1024
+    return f"{size:.1f} GiB"
