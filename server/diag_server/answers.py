@@ -1,0 +1,117 @@
+"""How failures and every answer look: JSON for clients, a page for people, the same headers on all."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+from flask import Flask, Response, jsonify, make_response, render_template, request
+from sqlalchemy.exc import DBAPIError
+from werkzeug.exceptions import HTTPException
+
+from diag import errors
+from diag.errors import DiagError
+from diag_server import errors as own
+
+log = logging.getLogger(__name__)
+
+# The first class that fits, so the special ones stand before their parents.
+STATUS: tuple[tuple[type[DiagError], int], ...] = (
+    (own.LoginNeeded, 401),
+    (own.RoleTooSmall, 403),
+    (own.Forbidden, 403),
+    (own.NotFound, 404),
+    (errors.NoSuchObject, 404),
+    (errors.StoreConflict, 409),
+    (own.LengthMissing, 411),
+    (own.TooLarge, 413),
+    (own.BadManifest, 422),
+    (own.BadUpload, 422),
+    (own.BadReport, 422),
+    (own.BadRequest, 400),
+    (errors.StoreUnreachable, 503),
+    (errors.StoreError, 502),
+    (own.DiskFull, 507),
+)
+INDEX_BROKEN = own.IndexUnusable("The index does not answer.", "Stop the viewer and run `diag serve --reindex`.")
+
+BROKEN = "The viewer failed to answer this. That is a mistake in the viewer, not in what you asked."
+
+HEADERS = {
+    # Nothing inline and nothing from elsewhere: what a report says can never become a script or a style.
+    "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; "
+    "connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'",
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "same-origin",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+}
+
+
+def register(app: Flask) -> None:
+    """Give the application its failures and its headers."""
+    app.register_error_handler(DiagError, _failed)
+    app.register_error_handler(HTTPException, _refused)
+    app.register_error_handler(DBAPIError, _index_failed)
+    app.after_request(_finish)
+
+
+def status_of(error: DiagError) -> int:
+    """The HTTP status of a failure."""
+    return next((status for kind, status in STATUS if isinstance(error, kind)), 500)
+
+
+def _failed(error: DiagError) -> Response:
+    status = status_of(error)
+    if status >= 500:
+        log.error("%s %s: %s", request.method, request.path, error)
+    answer = _answer(status, str(error), error.help_text)
+    if status == 401:
+        answer.headers["WWW-Authenticate"] = 'Bearer realm="diag"'
+    return answer
+
+
+def _refused(error: HTTPException) -> Response:
+    status = error.code or 500
+    if error.response is not None:
+        return make_response(error.response)
+    if 300 <= status < 400:
+        return make_response(error.get_response())
+    sentences = {404: "There is no such page.", 405: f"{request.method} is not answered here.", 500: BROKEN}
+    answer = _answer(status, sentences.get(status, error.description or error.name), _help(status))
+    if status == 405:
+        answer.headers["Allow"] = ", ".join(sorted(getattr(error, "valid_methods", None) or ()))
+    return answer
+
+
+def _help(status: int) -> str:
+    if status >= 500:
+        return "The terminal where `diag serve` runs says more."
+    return "/api/v1/openapi.json lists every route." if request.path.startswith("/api/") else "Start from the overview."
+
+
+def _index_failed(error: DBAPIError) -> Response:
+    log.error("%s %s: %s", request.method, request.path, error.orig)
+    return _answer(503, f"{INDEX_BROKEN} {error.orig}", INDEX_BROKEN.help_text)
+
+
+def _answer(status: int, sentence: str, help_text: str) -> Response:
+    if request.path.startswith("/api/") or request.path == "/healthz":
+        answer = jsonify({"error": sentence, "help": help_text})
+    else:
+        answer = make_response(render_template("failure.html", status=status, sentence=sentence, help_text=help_text))
+    answer.status_code = status
+    return answer
+
+
+def _finish(response: Response) -> Response:
+    for name, value in HEADERS.items():
+        response.headers.setdefault(name, value)
+    if request.endpoint != "static":
+        response.headers.setdefault("Cache-Control", "private, no-cache")
+    return response
+
+
+def json_list(name: str, rows: list[Any], following: str | None) -> Response:
+    """A list as the API answers it, with the cursor that continues it."""
+    return jsonify({name: rows, "next": following})

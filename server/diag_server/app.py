@@ -1,0 +1,58 @@
+"""The application: one call makes it, everything it needs hangs on it."""
+
+from __future__ import annotations
+
+from flask import Flask
+
+from diag.upload.stores import open_store
+from diag_server import access, answers, shown
+from diag_server.config import ViewerConfig
+from diag_server.follow import Follower
+from diag_server.index.schema import open_engine
+from diag_server.index.write import secret
+from diag_server.state import Viewer
+from diag_server.tokens import read_tokens
+from diag_server.views import api, captures, groups, instances, login, objects, overview, requests, traces
+
+BLUEPRINTS = (
+    overview.blueprint,
+    groups.blueprint,
+    captures.blueprint,
+    instances.blueprint,
+    requests.blueprint,
+    traces.blueprint,
+    login.blueprint,
+    objects.blueprint,
+    api.blueprint,
+)
+
+
+def create_app(config: ViewerConfig) -> Flask:
+    """The viewer of one store and tenant. Raises BadTokens, IndexUnusable, and what opening the store raises."""
+    tokens = read_tokens(config.tokens_file)
+    store = open_store(config.store_url, config.store_token)
+    engine = open_engine(config.index_url, belongs_to=f"{store.url} {config.tenant}")
+    app = Flask(__name__)
+    follower = Follower(store, engine, config)
+    app.extensions["diag"] = Viewer(app, config, store, engine, follower, tokens)
+    _configure(app, secret(engine))
+    app.before_request(access.guard)
+    answers.register(app)
+    shown.register(app)
+    for blueprint in BLUEPRINTS:
+        app.register_blueprint(blueprint)
+    return app
+
+
+def _configure(app: Flask, key: str) -> None:
+    app.secret_key = key
+    app.session_interface = access.Sessions()
+    app.config.update(
+        SESSION_COOKIE_NAME="diag_session",
+        SESSION_COOKIE_HTTPONLY=True,
+        SESSION_COOKIE_SAMESITE="Strict",
+        SEND_FILE_MAX_AGE_DEFAULT=300,
+    )
+    app.jinja_env.trim_blocks = app.jinja_env.lstrip_blocks = True
+    # A key with `//` is a wrong key, not another address of a right one.
+    app.url_map.merge_slashes = False

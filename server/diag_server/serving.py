@@ -1,0 +1,90 @@
+"""Running the viewer: gunicorn in this process, on a socket that is already ours."""
+
+from __future__ import annotations
+
+import errno
+import ipaddress
+import socket
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any
+
+from flask import Flask
+from gunicorn.app.base import BaseApplication
+
+from diag.errors import UsageError
+from diag_server.errors import AddressTaken
+from diag_server.state import Viewer
+
+GRACE_S = 3
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine reaches the host."""
+    with suppress(ValueError):
+        return ipaddress.ip_address(host).is_loopback
+    return host == "localhost"
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A listening socket; port 0 takes a free one. Raises AddressTaken and UsageError."""
+    try:
+        family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
+        return socket.create_server(address[:2], family=family, backlog=512)
+    except socket.gaierror as error:
+        raise UsageError(
+            f"{host!r} is no address of this machine.", "Say --host 127.0.0.1 or --host 0.0.0.0."
+        ) from error
+    except OverflowError as error:
+        raise UsageError(f"{port} is no port.", "Ports go from 0 (any free one) to 65535.") from error
+    except OSError as error:
+        if error.errno == errno.EADDRINUSE:
+            raise AddressTaken(f"Port {port} of {host} is in use.") from error
+        raise AddressTaken(f"Nobody can listen on {host} port {port}: {error.strerror}.") from error
+
+
+def address_of(listener: socket.socket) -> str:
+    """The address that a person opens."""
+    host, port = listener.getsockname()[:2]
+    if host in ("0.0.0.0", "::"):
+        host = socket.gethostname()
+    return f"http://[{host}]:{port}/" if ":" in host else f"http://{host}:{port}/"
+
+
+def run(app: Flask, listener: socket.socket, threads: int, ready: Callable[[], None]) -> int:
+    """Answer until the process is told to stop; returns the exit code. `ready` is called once requests are answered."""
+    viewer: Viewer = app.extensions["diag"]
+    # A database connection must not be carried over a fork; the worker opens its own.
+    viewer.engine.dispose()
+    try:
+        _Gunicorn(app, listener, threads, ready).run()
+    except SystemExit as end:
+        return end.code if isinstance(end.code, int) else 0
+    return 0
+
+
+class _Gunicorn(BaseApplication):  # type: ignore[misc]  # gunicorn has no types
+    def __init__(self, app: Flask, listener: socket.socket, threads: int, ready: Callable[[], None]) -> None:
+        self._app = app
+        self._settings: dict[str, Any] = {
+            "bind": f"fd://{listener.fileno()}",
+            "worker_class": "gthread",
+            "workers": 1,
+            "threads": threads,
+            "loglevel": "error",
+            "graceful_timeout": GRACE_S,
+            "control_socket_disable": True,  # its place is the home folder, shared by every gunicorn there
+            "when_ready": lambda _arbiter: ready(),
+            "proc_name": "diag serve",
+        }
+        super().__init__()
+
+    def load_config(self) -> None:
+        """Give gunicorn its settings; one that this version does not know is left out."""
+        for name, value in self._settings.items():
+            if name in self.cfg.settings:
+                self.cfg.set(name, value)
+
+    def load(self) -> Flask:
+        """The application."""
+        return self._app

@@ -1,0 +1,32 @@
+"""What the views of one application share."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from flask import Flask, current_app
+from sqlalchemy import Engine
+
+from diag.upload.store import Store
+from diag_server.config import ViewerConfig
+from diag_server.follow import Follower
+from diag_server.tokens import Tokens
+
+
+@dataclass(frozen=True, slots=True)
+class Viewer:
+    """One viewer: its store, its index, and what keeps the second up with the first."""
+
+    app: Flask
+    config: ViewerConfig
+    store: Store
+    engine: Engine
+    follower: Follower
+    tokens: Tokens
+
+
+def viewer() -> Viewer:
+    """The viewer that answers this request."""
+    found = current_app.extensions["diag"]
+    assert isinstance(found, Viewer)
+    return found

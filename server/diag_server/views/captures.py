@@ -1,0 +1,70 @@
+"""One capture: the verdict, the evidence, and everything that was kept."""
+
+from __future__ import annotations
+
+from flask import Blueprint, Response, redirect, render_template, url_for
+from werkzeug.wrappers import Response as AnyResponse
+
+from diag.errors import StoreError
+from diag.model import Capture
+from diag.upload import keys
+from diag_server.access import allow
+from diag_server.errors import BadReport, NotFound, TooLarge
+from diag_server.follow import read_report
+from diag_server.index import read
+from diag_server.present import report_view
+from diag_server.state import viewer
+from diag_server.views.objects import download
+
+blueprint = Blueprint("captures", __name__)
+
+
+@blueprint.get("/captures/<capture_id>")
+@allow("viewer")
+def page(capture_id: str) -> str | AnyResponse:
+    """The capture; the start of an id leads to the one that it fits."""
+    if not keys.valid_id(capture_id):
+        return _complete(capture_id)
+    capture, trouble = known(capture_id), ""
+    try:
+        report = read_report(viewer().store, viewer().config, capture)
+    except (BadReport, TooLarge, StoreError) as error:
+        report, trouble = {}, str(error)
+    row = read.capture(viewer().engine, capture_id)
+    return render_template(
+        "capture.html",
+        capture=capture,
+        row=row,
+        report=report_view(capture, report),
+        has_report=report,
+        trouble=trouble,
+    )
+
+
+@blueprint.get("/captures/<capture_id>/artifacts/<name>")
+@allow("viewer")
+def artifact(capture_id: str, name: str) -> Response:
+    """One of the capture's files, to save."""
+    capture = known(capture_id)
+    if name != keys.MANIFEST and name not in {artifact.name for artifact in capture.artifacts}:
+        raise NotFound(f"The capture has no artifact {name}.", "Its page lists the artifacts.")
+    return download(keys.key(viewer().config.tenant, capture_id, name))
+
+
+def known(capture_id: str) -> Capture:
+    """The capture that the index has under this id. Raises NotFound."""
+    found = read.manifests(viewer().engine, [capture_id])
+    if not found:
+        viewer().follower.look()
+        found = read.manifests(viewer().engine, [capture_id])
+    if not found:
+        raise NotFound(f"There is no capture {capture_id}.")
+    return Capture.from_json(found[capture_id])
+
+
+def _complete(start: str) -> AnyResponse:
+    found = read.ids_like(viewer().engine, start.lower()) if len(start) >= 4 else []
+    if len(found) != 1:
+        reason = "Several captures start" if found else "No capture starts"
+        raise NotFound(f"{reason} with {start}.", "Give more of the id, or search on the overview.")
+    return redirect(url_for("captures.page", capture_id=found[0]))
