@@ -181,6 +181,15 @@ def _listed(folder: ProcFolder) -> Listed:
     )
 
 
+def command_of(pid: int) -> tuple[str, ...]:
+    """The command line; empty where it cannot be read. Raises NoSuchInstance."""
+    with ProcFolder(pid) as folder:
+        try:
+            return split_command(folder.read("cmdline"))
+        except OSError:
+            return ()
+
+
 def start_ticks(pid: int) -> int:
     """The start time in clock ticks since boot: with the pid, the identity of a process. Raises NoSuchInstance."""
     with ProcFolder(pid) as folder:

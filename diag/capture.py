@@ -1,0 +1,69 @@
+"""From evidence to a capture in the spool: one way in, for crashes, events and looks on demand."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from diag.config import Settings
+from diag.evidence import Evidence
+from diag.model import Capture, Instance, Missing, stamp
+from diag.redact import Redactor
+from diag.report.assemble import assemble, file_name
+from diag.report.title import title
+from diag.spool import Spool
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A redacted report and the capture that describes it: nothing of it is on disk yet."""
+
+    capture: Capture
+    report: Mapping[str, Any]
+    name: str
+
+
+def record(evidence: Evidence, *, settings: Settings, kind: str) -> Capture:
+    """Assemble the report, redacted, and commit it to the spool. Raises SpoolUnwritable."""
+    prepared = prepare(evidence, settings=settings, kind=kind)
+    keep(prepared, settings=settings)
+    return prepared.capture
+
+
+def prepare(evidence: Evidence, *, settings: Settings, kind: str) -> Prepared:
+    """The report of this evidence, redacted, and its capture."""
+    report = assemble(evidence, Redactor(settings.environment_allow))
+    return Prepared(_describe(evidence, kind, report), report, file_name(evidence))
+
+
+def keep(prepared: Prepared, *, settings: Settings) -> Path:
+    """Commit the capture to the spool; returns where it stands there. Raises SpoolUnwritable."""
+    draft = Spool.of(settings).begin(prepared.capture)
+    draft.add(prepared.name, "report", "diag-report", "application/json", encode(prepared.report))
+    return draft.commit(prepared.capture)
+
+
+def encode(report: Mapping[str, Any]) -> bytes:
+    """The report as the bytes of its file."""
+    return (json.dumps(report, indent=1, ensure_ascii=False) + "\n").encode("utf-8", "backslashreplace")
+
+
+def _describe(evidence: Evidence, kind: str, report: Mapping[str, Any]) -> Capture:
+    return Capture(
+        capture_id=evidence.capture_id,
+        kind=kind,
+        trigger=evidence.trigger,
+        time=stamp(evidence.time),
+        instance=Instance.from_json(report["instance"]),  # scrubbed: labels can hold anything
+        title=title(report),
+        level=evidence.level,
+        links=evidence.links,
+        fingerprint=report["fingerprint"],
+        verdict=report["verdict"],
+        cost=evidence.cost,
+        incomplete=tuple(Missing(entry["section"], entry["reason"]) for entry in report["incomplete"]),
+        redactions=tuple(report["redactions"]),
+    )

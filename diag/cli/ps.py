@@ -1,0 +1,151 @@
+"""`diag ps`: the instances on this machine."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import PurePosixPath
+from typing import Any
+
+import click
+
+from diag import config
+from diag.agent import registry
+from diag.agent.registry import Target
+from diag.cli import family
+from diag.collectors.proc import Listed, command_of, start_time
+from diag.collectors.runtime import runtime_of
+from diag.config import Settings
+from diag.errors import NoSuchInstance
+from diag.model import now, stamp
+
+SHOWN_RUNTIMES = ("python", "node")
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One process. `depth` is 0 for an instance's first process, and more for those it started."""
+
+    process: Listed
+    name: str
+    runtime: str
+    linked: bool
+    started: datetime
+    target: Target | None = None
+    depth: int = 0
+
+    def to_json(self) -> dict[str, Any]:
+        """The row of `diag ps --json`."""
+        return {
+            "name": self.name,
+            "pid": self.process.pid,
+            "parent_pid": self.process.parent_pid,
+            "instance": self.target.name if self.target else None,
+            "instance_id": self.target.instance_id if self.target else None,
+            "service": self.target.service if self.target else None,
+            "runtime": self.runtime,
+            "start_time": stamp(self.started),
+            "uptime_s": round((now() - self.started).total_seconds(), 3),
+            "rss_bytes": self.process.rss_bytes,
+            "probe": "linked" if self.linked else "absent",
+        }
+
+
+@click.command()
+@click.option("--json", "as_json", is_flag=True, help="An array of processes, for programs.")
+def ps(as_json: bool) -> None:
+    """List the instances on this machine, then other Python and Node processes that can be looked at.
+
+    An instance that `diag run` started has a name; every process is also reached by its pid. The probe is linked
+    where it runs inside: then a crash is caught in full, and requests are known.
+
+    \b
+    Examples:
+      diag ps                          what runs here
+      diag ps --json | jq '.[].pid'    for programs
+      diag report shop                 look at one of them now
+    """
+    rows = list(list_rows(config.load()))
+    if as_json:
+        click.echo(json.dumps([row.to_json() for row in rows], indent=2))
+    elif rows:
+        show(rows)
+    else:
+        click.echo("No instances here. `diag run --name NAME -- COMMAND` starts one.")
+
+
+def list_rows(settings: Settings) -> Iterator[Row]:
+    """Instances with their processes as trees, oldest first; then the processes of nobody's."""
+    everybody = family.read()
+    instances = registry.running(settings)
+    shown = {os.getpid(), *(target.agent_pid for target in instances if target.agent_pid)}
+    for target in instances:
+        for process, depth in everybody.members(target):
+            shown.add(process.pid)
+            yield from _row(process, target, depth)
+    for process in everybody.processes.values():
+        if process.pid not in shown:
+            yield from (row for row in _row(process, None, 0) if row.runtime.startswith(SHOWN_RUNTIMES))
+
+
+def _row(process: Listed, target: Target | None, depth: int) -> Iterable[Row]:
+    try:
+        runtime = runtime_of(process.pid)
+        name = target.name if target and not depth else _program(process)
+    except NoSuchInstance:
+        return  # it ended since the listing
+    linked = target is not None and registry.black_box(target.run_dir, process.pid) is not None
+    yield Row(process, name, runtime or "unknown", linked, start_time(process.start_ticks), target, depth)
+
+
+def _program(process: Listed) -> str:
+    """What a person would call it: the script or module of an interpreter, else the process's own name."""
+    words = command_of(process.pid)
+    if not words or " " in words[0] or not PurePosixPath(words[0]).name.startswith(SHOWN_RUNTIMES):
+        return process.name
+    for index, word in enumerate(words[1:], 1):
+        if word == "-m" and index + 1 < len(words):
+            return words[index + 1]
+        if word == "-c":
+            return f"{process.name} -c"
+        if not word.startswith("-"):
+            return PurePosixPath(word).name or word
+    return process.name
+
+
+def show(rows: list[Row]) -> None:
+    """Print the rows as a table, instances first, the rest under a line that says what they lack."""
+    from rich.table import Table
+
+    from diag.cli.screen import console
+    from diag.report.reading import duration
+    from diag.report.visible import visible
+
+    table = Table(box=None, pad_edge=False, header_style="dim", collapse_padding=True)
+    table.add_column("NAME", overflow="ellipsis", no_wrap=True, min_width=12)
+    table.add_column("PID", justify="right", no_wrap=True)
+    table.add_column("RUNTIME", no_wrap=True)
+    table.add_column("UPTIME", justify="right", no_wrap=True)
+    table.add_column("MEMORY", justify="right", no_wrap=True)
+    table.add_column("PROBE", no_wrap=True)
+    for row in rows:
+        name = visible(row.name)
+        shown_name = f"{'  ' * (row.depth - 1)}└ {name}" if row.depth else name
+        age = duration(max(0.0, (now() - row.started).total_seconds()))
+        probe = "✓ linked" if row.linked else "– absent"
+        style = "bold" if row.target and not row.depth else ""
+        cells = (shown_name, str(row.process.pid), row.runtime, age, size(row.process.rss_bytes), probe)
+        table.add_row(*cells, style=style)
+    console().print(table)
+
+
+def size(size_bytes: float) -> str:
+    """Bytes as a person reads them: `12 MiB`."""
+    for unit in ("B", "KiB", "MiB"):
+        if size_bytes < 1024:
+            return f"{size_bytes:.0f} {unit}"
+        size_bytes /= 1024
+    return f"{size_bytes:.1f} GiB"

@@ -1,0 +1,60 @@
+"""Measures for how long a process stands still while a tool reads it."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from types import TracebackType
+
+from diag.collectors.procfs import ProcFolder
+
+TICK_S = 0.0002
+_STANDING = (b"t", b"T")  # in a tracer's hands, or stopped
+
+
+class PauseWatch:
+    """Watches one process from outside while the block runs; `pause_s` then says how long it stood.
+
+    The kernel's state is sampled, and each stop is counted from the last moment seen running to the first moment seen
+    running again, so the figure errs to the long side. Raises NoSuchInstance.
+    """
+
+    def __init__(self, pid: int) -> None:
+        with ProcFolder(pid) as folder:
+            self._stat = folder.open("stat")
+        self._done = threading.Event()
+        self._thread = threading.Thread(target=self._watch, name="pause", daemon=True)
+        self.pause_s = 0.0
+
+    def __enter__(self) -> PauseWatch:
+        self._thread.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        self._done.set()
+        self._thread.join()
+        os.close(self._stat)
+
+    def _watch(self) -> None:
+        running_at: float | None = None
+        stopped_from: float | None = None
+        while True:
+            standing, at = self._standing(), time.monotonic()
+            if not standing and stopped_from is not None:
+                self.pause_s += at - stopped_from
+                stopped_from = None
+            if standing and stopped_from is None:
+                stopped_from = running_at if running_at is not None else at
+            if not standing:
+                running_at = at
+            if self._done.wait(TICK_S):
+                break
+        if stopped_from is not None:
+            self.pause_s += time.monotonic() - stopped_from
+
+    def _standing(self) -> bool:
+        try:
+            return os.pread(self._stat, 512, 0).rpartition(b")")[2].split(maxsplit=1)[0] in _STANDING
+        except (OSError, IndexError):
+            return False
