@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import PurePosixPath
@@ -106,14 +106,22 @@ def _program(process: Listed) -> str:
     words = command_of(process.pid)
     if not words or " " in words[0] or not PurePosixPath(words[0]).name.startswith(SHOWN_RUNTIMES):
         return process.name
-    for index, word in enumerate(words[1:], 1):
-        if word == "-m" and index + 1 < len(words):
-            return words[index + 1]
-        if word == "-c":
-            return f"{process.name} -c"
-        if not word.startswith("-"):
+    return _script(words) or process.name
+
+
+def _script(words: Sequence[str]) -> str | None:
+    """`app.py` of `python -X dev app.py`, `http.server` of `python -m http.server`, `python -c` where there is none."""
+    rest = iter(words[1:])
+    for word in rest:
+        if word == "-m":
+            return next(rest, None)
+        if word in ("-c", "-e", "-p"):
+            return f"{PurePosixPath(words[0]).name} {word}"
+        if word in ("-X", "-W", "-r", "--require"):
+            next(rest, None)
+        elif not word.startswith("-"):
             return PurePosixPath(word).name or word
-    return process.name
+    return None
 
 
 def show(rows: list[Row]) -> None:

@@ -48,10 +48,7 @@ def look(
     """
     began, cpu = time.monotonic(), _cpu_s()
     pid, moment = instance.pid, now()
-    check_attachable(pid)
-    facts, missing = read_process(pid)
-    if facts.tasks and facts.tasks[0].state == "Z" and len(facts.tasks) == 1:
-        raise NoSuchInstance(f"Process {pid} has ended; its parent {facts.parent_pid} has not asked how yet.")
+    facts, missing = _facts(pid)
     runtime = runtime_of(pid)
     threads, unread, pause_s = _threads(facts, runtime, depth, timeout_s)
     links = [request.link for request in witness.in_flight] if witness else []
@@ -67,6 +64,18 @@ def look(
         incomplete=(*missing, *unread),
         cost=Cost(pause_s, _cpu_s() - cpu, time.monotonic() - began),
     )
+
+
+def _facts(pid: int) -> tuple[ProcessFacts, tuple[Missing, ...]]:
+    try:
+        facts, missing = read_process(pid)
+    except NoSuchInstance:
+        check_attachable(pid)  # hidden, rather than gone?
+        raise
+    if [task.state for task in facts.tasks] == ["Z"]:
+        raise NoSuchInstance(f"Process {pid} has ended; its parent {facts.parent_pid} has not asked how yet.")
+    check_attachable(pid)
+    return facts, missing
 
 
 def _cpu_s() -> float:
@@ -107,7 +116,7 @@ def _read_standing(
     facts: ProcessFacts, depth: Depth, timeout_s: float, missing: list[Missing]
 ) -> tuple[tuple[Thread, ...], float]:
     """Locals and native frames. A process that somebody else has stopped is not touched: it stands already."""
-    held = _held(facts)
+    held = standing(facts)
     if held and depth.native:
         missing.append(Missing("nativeStack", f"the process is {held}; native frames would take hold of it"))
     options: dict[str, Any] = {"locals_": depth.locals, "native": depth.native and not held, "nonblocking": bool(held)}
@@ -121,7 +130,7 @@ def _read_standing(
     return threads, watch.pause_s if isinstance(watch, PauseWatch) else 0.0
 
 
-def _held(facts: ProcessFacts) -> str | None:
+def standing(facts: ProcessFacts) -> str | None:
     """Who keeps the process from running, in words; None where nobody does."""
     if facts.tasks and all(task.state in "Tt" for task in facts.tasks):
         return "stopped"
@@ -132,7 +141,7 @@ def _held(facts: ProcessFacts) -> str | None:
 
 def _with_tasks(threads: tuple[Thread, ...], facts: ProcessFacts) -> tuple[Thread, ...]:
     """With the kernel's threads that no stack was read of, and the state of those that stand."""
-    held = _held(facts)
+    held = standing(facts)
     known = {thread.thread_id for thread in threads}
     others = (
         Thread(task.thread_id, task.name, state=" in ".join(filter(None, (_STATES.get(task.state), task.wait_channel))))

@@ -1,0 +1,101 @@
+"""The checks of `diag doctor INSTANCE`: what can be learned of this one."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from diag.agent import registry
+from diag.agent.registry import Target
+from diag.cli.checkup import Check
+from diag.collectors.cgroup import read_cgroup
+from diag.collectors.live import standing
+from diag.collectors.proc import check_attachable, read_process
+from diag.collectors.runtime import runtime_of
+from diag.errors import CannotAttach
+from diag.evidence import ProcessFacts
+
+OLDEST_PROBED = (3, 8)
+NEWEST_TRIED = (3, 13)
+
+
+def check_instance(target: Target) -> Iterator[Check]:
+    """Everything that depends on the instance. Raises NoSuchInstance where it goes away meanwhile."""
+    facts, _ = read_process(target.pid)
+    attach = check_attach(target.pid, facts)
+    yield attach
+    if attach.outcome == "works":
+        yield check_runtime(target.pid)
+    yield check_probe(target)
+    yield check_agent(target)
+    yield check_running(facts)
+    yield check_memory(facts)
+
+
+def check_attach(pid: int, facts: ProcessFacts) -> Check:
+    """Whether its memory may be read."""
+    try:
+        check_attachable(pid)
+    except CannotAttach as error:
+        owner = f"it belongs to uid {facts.uid}, this is uid {os.geteuid()}"
+        return Check("readable", "broken", f"pid {pid} cannot be read; {owner}", error.help_text)
+    where = "" if facts.root == "/" else ", in a container or another root"
+    return Check("readable", "works", f"pid {pid}, uid {facts.uid}{where}")
+
+
+def check_runtime(pid: int) -> Check:
+    """What it is made of, and how far that is served."""
+    runtime = runtime_of(pid)
+    if not runtime.startswith("python"):
+        words = f"{runtime or 'unknown'}: facts of the process, its end and its memory; no stacks"
+        return Check("runtime", "limited", words)
+    version = tuple(int(part) for part in runtime.split()[1].split(".")[:2] if part.isdigit()) if " " in runtime else ()
+    if version and version < OLDEST_PROBED:
+        return Check("runtime", "limited", f"{runtime}: stacks only; the probe needs 3.8 or later")
+    if version > NEWEST_TRIED:
+        return Check("runtime", "limited", f"{runtime} is newer than what this diag was tried on (3.8 to 3.13)")
+    return Check("runtime", "works", runtime)
+
+
+def check_probe(target: Target) -> Check:
+    """Whether the probe speaks from inside."""
+    if registry.black_box(target.run_dir, target.pid) is not None:
+        return Check("probe", "works", "linked: crashes are caught in full, requests are known")
+    if target.run_dir is not None:
+        advice = "Python's -I, -S and -E keep it out, and so does a program that clears PYTHONPATH."
+        return Check(
+            "probe", "limited", "absent, although diag started it: crashes are caught from outside only", advice
+        )
+    advice = "Start it with: diag run --name NAME -- COMMAND"
+    return Check("probe", "limited", "absent: it can be looked at, but nobody catches its crash", advice)
+
+
+def check_agent(target: Target) -> Check:
+    """Whether somebody will see it end."""
+    if target.agent_pid is None:
+        return Check("agent", "limited", "nobody waits for its end", "Start it with: diag run --name NAME -- COMMAND")
+    if registry.alive(target.agent_pid, target.agent_start_ticks):
+        return Check("agent", "works", f"pid {target.agent_pid} waits for its end")
+    words = f"pid {target.agent_pid} is gone; the end is found by the next diag that runs"
+    return Check("agent", "limited", words, "Start the instance anew under `diag run` when you can.")
+
+
+def check_running(facts: ProcessFacts) -> Check:
+    """Whether somebody has stopped it."""
+    held = standing(facts)
+    if held:
+        return Check(
+            "state", "limited", f"{held}; diag leaves it so", f"kill -CONT {facts.pid} lets a stopped one run on."
+        )
+    return Check("state", "works", "running")
+
+
+def check_memory(facts: ProcessFacts) -> Check:
+    """Whether a kill for want of memory could be proved."""
+    found = facts.cgroup or read_cgroup(Path(f"/proc/{facts.pid}/cgroup").read_text())
+    memory = found.get("memory", {})
+    if "oomKills" not in memory:
+        return Check("memory", "limited", "the counters of its cgroup cannot be read, so an OOM kill cannot be proved")
+    limit = f"limit {memory['limit'] // 2**20} MiB" if memory.get("limit") else "no limit"
+    return Check("memory", "works", f"{limit}, {memory['oomKills']} OOM kills in its cgroup so far")

@@ -1,0 +1,134 @@
+"""`diag report`: look at a live instance now, without disturbing it."""
+
+from __future__ import annotations
+
+import os
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import click
+
+from diag import capture, config
+from diag.agent import blackbox, registry
+from diag.agent.registry import Target
+from diag.capture import Prepared
+from diag.cli import family
+from diag.cli.instances import complete
+from diag.collectors.live import Depth, look
+from diag.config import Settings
+from diag.errors import CannotAttach, DiagError, NoSuchInstance
+from diag.evidence import Evidence
+from diag.model import Cost, Instance, Missing
+
+
+@click.command()
+@click.argument("instance", shell_complete=complete)
+@click.option("--json", "as_json", is_flag=True, help="The report as JSON on standard output, nothing else.")
+@click.option("-o", "--output", type=click.Path(path_type=Path, dir_okay=False), help="Also write the JSON to this file.")
+@click.option("--locals", "with_locals", is_flag=True, help="Local variables, redacted. Stops the process while read.")
+@click.option("--native", is_flag=True, help="C frames among the Python frames. Stops the process while read.")
+def report(instance: str, as_json: bool, output: Path | None, with_locals: bool, native: bool) -> None:
+    """Report on a live INSTANCE: what every thread does, memory, limits, requests in flight.
+
+    INSTANCE is a name, which covers all processes of the instance, or a pid, which need not have been started by diag.
+    The process runs on while it is read; --locals and --native stop it for 3 to 100 ms, and the report says for how
+    long. The report is kept like every capture.
+
+    \b
+    Examples:
+      diag report shop                     an instance that `diag run --name shop` started
+      diag report 4711 --native            any process you may read, with its C frames
+      diag report shop --json | jq '.threads[].frames[0].function'
+      diag report shop -o report.json
+    """
+    settings = config.load()
+    target = registry.find(settings, instance)
+    depth = Depth(locals=with_locals, native=native)
+    evidence = _look_at_one(target, depth) if instance.isdecimal() else _look_at_all(target, depth)
+    prepared = capture.prepare(evidence, settings=settings, kind="report")
+    if output is not None:
+        _write(output, prepared)
+    _print(prepared, as_json)
+    _store(prepared, settings, quiet=as_json)
+
+
+def _look_at_all(target: Target, depth: Depth) -> Evidence:
+    """The instance's first process, with the others as its children."""
+    members = [process.pid for process, level in family.read().members(target) if level]
+    first = _look_at_one(target, depth)
+    children: list[Evidence] = []
+    missing: list[Missing] = []
+    for pid in members:
+        try:
+            children.append(_look_at_one(replace(target, pid=pid, start_time=""), depth))
+        except NoSuchInstance:
+            continue  # a worker that ended since the listing
+        except CannotAttach as error:
+            missing.append(Missing("workers", f"{error} {error.help_text}"))
+    costs = [first.cost, *(child.cost for child in children)]
+    return replace(
+        first,
+        children=tuple(children),
+        links=tuple(dict.fromkeys(link for seen in (first, *children) for link in seen.links)),
+        incomplete=(*first.incomplete, *missing),
+        cost=Cost(sum(c.pause_s for c in costs), sum(c.cpu_s for c in costs), sum(c.duration_s for c in costs)),
+    )
+
+
+def _look_at_one(target: Target, depth: Depth) -> Evidence:
+    box = registry.black_box(target.run_dir, target.pid)
+    instance = Instance(
+        service=target.service,
+        name=target.name,
+        instance_id=target.instance_id,
+        host=target.host or os.uname().nodename,
+        pid=target.pid,
+        start_time=target.start_time,
+        labels=target.labels,
+    )
+    evidence = look(instance, witness=blackbox.read(box) if box else None, depth=depth)
+    return replace(evidence, instance=replace(evidence.instance, parent=_parent(target, evidence)))
+
+
+def _parent(target: Target, evidence: Evidence) -> dict[str, object] | None:
+    """The process of the instance that started this one; None for its first."""
+    from diag.collectors.proc import start_ticks, start_time
+    from diag.model import stamp
+
+    parent = evidence.process.parent_pid if evidence.process else 0
+    if target.run_dir is None or parent in (0, target.agent_pid):
+        return None
+    try:
+        return {"pid": parent, "start_time": stamp(start_time(start_ticks(parent)))}
+    except NoSuchInstance:
+        return None
+
+
+def _write(path: Path, prepared: Prepared) -> None:
+    """Readable by nobody else, from the first byte on."""
+    try:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        with os.fdopen(descriptor, "wb") as file:
+            os.fchmod(descriptor, 0o600)
+            file.write(capture.encode(prepared.report))
+    except OSError as error:
+        raise DiagError(f"{path} cannot be written: {error.strerror}.", "Name another file with -o.") from error
+
+
+def _print(prepared: Prepared, as_json: bool) -> None:
+    from diag.cli import screen
+    from diag.report.render import render
+
+    if as_json:
+        click.echo(capture.encode(prepared.report), nl=False)
+    else:
+        text = render(dict(prepared.report), color=screen.colored(), width=screen.width())
+        click.echo(text, nl=False, color=screen.colored())
+
+
+def _store(prepared: Prepared, settings: Settings, *, quiet: bool) -> None:
+    capture.keep(prepared, settings=settings)
+    capture.deliver(prepared.capture, settings=settings)
+    if not quiet:
+        print(f"\nKept as {prepared.capture.capture_id} in {settings.store_url}", file=sys.stderr)
