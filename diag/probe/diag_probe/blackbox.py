@@ -105,23 +105,23 @@ class Box:
         except IndexError:
             self._count(layout.OVERFLOW_AT, self._overflowed)
             return None
-        self.rewrite(slot, record)
+        payload = dumps(record, 4)
+        length = len(payload)
+        if length <= RECORD_LIMIT:
+            at = 4096 + slot * 384  # layout.SLOTS_AT, SLOT_SIZE: a global look-up each on the hottest path
+            start = at + 4
+            memory[start : start + length] = payload
+            memory[at:start] = length.to_bytes(4, "little")
         return slot
 
     def rewrite(self, slot, record):
         """Replace what a slot says."""
-        memory, payload = self.memory, dumps(record, 4)
-        length = len(payload)
-        if memory is None or length > RECORD_LIMIT:
-            return
-        at = 4096 + slot * 384  # layout.SLOTS_AT, SLOT_SIZE: a global look-up each on the hottest path
-        start = at + 4
-        memory[at:start] = EMPTY
-        memory[start : start + length] = payload
-        memory[at:start] = length.to_bytes(4, "little")
+        payload = dumps(record, 4)
+        if len(payload) <= RECORD_LIMIT:
+            self.write(layout.SLOTS_AT + slot * layout.SLOT_SIZE, layout.SLOT_SIZE, payload)
 
-    def finish(self, slot, record, duration_s, status):
-        """Free the slot and add the request to the ring of finished ones."""
+    def finish(self, slot, record, began, status):
+        """Free the slot of a request that began at a monotonic time, and add the request to the ring of finished ones."""
         memory = self.memory
         if memory is None:
             return
@@ -129,17 +129,17 @@ class Box:
             at = 4096 + slot * 384
             memory[at : at + 4] = EMPTY
             self._free.append(slot)
-        number = self._finished()
+        number, now = self._finished(), monotonic()
         at = 53248 + number % 64 * 384  # layout.RECENT_AT, RECENT_COUNT
         start = at + 4
-        payload = dumps(record + (duration_s, status), 4)
+        payload = dumps(record + (now - began, status), 4)
         end = start + len(payload)
         if end <= at + 384:
             memory[at:start] = EMPTY
             memory[start:end] = payload
             memory[at:start] = (end - start).to_bytes(4, "little")
         memory[32:40] = (number + 1).to_bytes(8, "little")  # layout.FINISHED_AT
-        if monotonic() >= self._heap_due:
+        if now >= self._heap_due:
             self.write_heap(look_at_heap())
 
     def add_event(self, payload):

@@ -1,10 +1,9 @@
 """The link to the agent: one SOCK_SEQPACKET connection, under a descriptor number that programs never meet."""
 
-import os
-import sys
-
 import _signal
 import _socket
+import os
+import sys
 
 from . import layout
 

@@ -1,11 +1,12 @@
-"""The request that the running code belongs to: a slot in the black box while it lasts. Loaded with the first server."""
+"""The request that the running code belongs to: a slot in the black box while it lasts. Loaded with a first server."""
 
 from _contextvars import ContextVar
 from _thread import get_native_id
 from time import monotonic, time
 
 HEX = "0123456789abcdef"
-ID_LIMIT, METHOD_LIMIT, PATH_LIMIT = 128, 16, 120
+NO_TRACE, NO_SPAN = "0" * 32, "0" * 16
+ID_LIMIT, METHOD_LIMIT, PATH_LIMIT = 128, 16, 130
 
 current = ContextVar("diag_request", default=None)
 
@@ -41,7 +42,7 @@ class Request:
         """The response is complete, or given up."""
         box, self.box = self.box, None
         if box is not None:
-            box.finish(self.slot, self.record, monotonic() - self.began, self.status)
+            box.finish(self.slot, self.record, self.began, self.status)
             if current.get() is self:
                 current.set(self.outer)
 
@@ -66,20 +67,21 @@ def trace_parent(value):
 
     https://www.w3.org/TR/trace-context/#traceparent-header
     """
-    if len(value) < 55 or value[2] + value[35] + value[52] != "---":
+    if len(value) > 55 and value[55] == "-" and value[:2] != "00":
+        value = value[:55]  # a later version may say more behind what we know
+    if len(value) != 55 or value[2] != "-" or value[35] != "-" or value[52] != "-" or value[:2] == "ff":
         return None, None
-    version, trace_id, span_id, flags = value[:2], value[3:35], value[36:52], value[53:55]
-    if (version + trace_id + span_id + flags).strip(HEX) or version == "ff":
-        return None, None
-    if len(value) > 55 and (version == "00" or value[55] != "-"):
-        return None, None
-    if not trace_id.strip("0") or not span_id.strip("0"):
+    digits = value.replace("-", "")
+    trace_id, span_id = digits[2:34], digits[34:50]
+    if len(digits) != 52 or digits.strip(HEX) or trace_id == NO_TRACE or span_id == NO_SPAN:
         return None, None
     return trace_id, span_id
 
 
 def clean(value, limit):
     """A header's text or a path as a record takes it: printable, at most `limit` bytes; None where nothing is left."""
+    if 0 < len(value) <= limit and value.isascii() and value.isprintable():
+        return value
     value = value.strip()[:limit]
     if not value.isascii():
         value = value.encode("utf-8", "replace")[:limit].decode("utf-8", "ignore")

@@ -2,7 +2,7 @@
 
 import sys
 
-from .requests import METHOD_LIMIT, PATH_LIMIT, ID_LIMIT, Request, clean, note, trace_parent
+from .requests import ID_LIMIT, METHOD_LIMIT, PATH_LIMIT, Request, clean, note, trace_parent
 
 REQUEST_ID = ("HTTP_X_REQUEST_ID", "HTTP_X_CORRELATION_ID", "HTTP_X_FC_REQUEST_ID", "HTTP_X_AMZN_REQUESTID")
 
