@@ -22,8 +22,9 @@ if TYPE_CHECKING:
 __all__ = ["assemble", "file_name"]
 
 _STDERR_KEPT = 65536
-_CHILDREN_KEPT = 256
+_CHILDREN_KEPT = 100
 _CHILDREN_DEPTH = 3
+_OF_A_CHILD = (1000, 200)  # frames and local variables
 
 
 def assemble(evidence: Evidence, redactor: Redactor, *, host: Host | None = None) -> dict[str, Any]:
@@ -39,11 +40,11 @@ def assemble(evidence: Evidence, redactor: Redactor, *, host: Host | None = None
 
 def _report(evidence: Evidence, scrub: Scrub, host: Host, depth: int) -> dict[str, Any]:
     gaps = Gaps(list(evidence.incomplete))
-    scene = stacks.survey(evidence)
+    scene = stacks.survey(evidence, stacks.Allowance(*(_OF_A_CHILD if depth else ())))
+    exception = stacks.exception_json(evidence.exception, scene, scrub) if evidence.exception else None
     threads = stacks.threads_json(evidence, scene, scrub, gaps)
     if not threads:
         gaps.add("threads", "no stack was read")
-    exception = stacks.exception_json(evidence.exception, scene, scrub) if evidence.exception else None
     leading = stacks.leading_thread(threads, evidence.instance.pid)
     signal = signal_json(evidence, scrub)
     report: dict[str, Any] = {

@@ -12,9 +12,11 @@ from diag.report.demangle import demangle
 from diag.report.elf import Symbol, Symbolizer
 from diag.report.values import Gaps, Scrub, clip, encodable, hex_address
 
-INNERMOST_KEPT = 150
-OUTERMOST_KEPT = 50
+FRAMES_KEPT = 200  # of one stack: three quarters of them the innermost, one quarter the outermost
+FRAMES_IN_ALL = 20_000
+LOCALS_IN_ALL = 5_000
 THREADS_KEPT = 1000
+_FEWEST_FRAMES = 10
 _CHAIN_KEPT = 20
 _GROUP_KEPT = 50
 _NAME_LIMIT = 512
@@ -29,6 +31,23 @@ _RETURN_STUB = ("__restore_rt", "killpg", "__libc_sigaction", "<signal handler c
 _HANDLER_DEPTH = 40
 
 
+@dataclass(slots=True)
+class Allowance:
+    """How much of very large evidence is taken in: work is bounded before the size is."""
+
+    frames: int = FRAMES_IN_ALL
+    locals: int = LOCALS_IN_ALL
+    locals_refused: int = 0
+
+    def take_locals(self, count: int) -> bool:
+        """Whether so many more values may be shown."""
+        if count > self.locals:
+            self.locals_refused += count
+            return False
+        self.locals -= count
+        return True
+
+
 @dataclass(frozen=True, slots=True)
 class Scene:
     """What frames are judged against: where the application lives, and what native addresses are."""
@@ -37,17 +56,18 @@ class Scene:
     executable: str | None = None
     symbols: Mapping[int, Symbol] = field(default_factory=dict)
     readable: Mapping[str, str] = field(default_factory=dict)
+    allowance: Allowance = field(default_factory=Allowance)
 
 
-def survey(evidence: Evidence) -> Scene:
+def survey(evidence: Evidence, allowance: Allowance) -> Scene:
     """The scene of this evidence, with every native address in it resolved at once."""
     process = evidence.process
     if process is None:
-        return Scene()
+        return Scene(allowance=allowance)
     symbols = Symbolizer(process.maps, process.root).resolve_all(_addresses(evidence)) if process.maps else {}
     names = [symbol.function for symbol in symbols.values() if symbol.function]
     names += [frame.function for thread in evidence.threads for frame in thread.frames if frame.language == "native"]
-    return Scene(process.working_directory, process.executable, symbols, demangle(names))
+    return Scene(process.working_directory, process.executable, symbols, demangle(names), allowance)
 
 
 def _addresses(evidence: Evidence) -> Iterable[int]:
@@ -107,7 +127,7 @@ def frame_json(frame: Frame, index: int, scene: Scene, scrub: Scrub) -> dict[str
         "language": frame.language,
         "inApp": in_app(frame, scene),
     }
-    if frame.locals is not None:
+    if frame.locals is not None and scene.allowance.take_locals(len(frame.locals)):
         shown["locals"] = scrub.locals(frame.locals)
     if address is not None:
         shown["address"] = hex_address(address)
@@ -131,12 +151,15 @@ def _function(frame: Frame, scene: Scene, scrub: Scrub) -> str:
     return clip(encodable(scene.readable.get(frame.function, frame.function)), _NAME_LIMIT)
 
 
-def frames_json(frames: Sequence[Frame], scene: Scene, scrub: Scrub) -> tuple[list[dict[str, Any]], int]:
-    """The frames as JSON and how many were left out after the first INNERMOST_KEPT."""
+def frames_json(
+    frames: Sequence[Frame], scene: Scene, scrub: Scrub, most: int = FRAMES_KEPT
+) -> tuple[list[dict[str, Any]], int]:
+    """At most so many of the frames as JSON, and how many were left out between the innermost and the outermost."""
     numbered = list(enumerate(frames))
-    cut = max(0, len(numbered) - INNERMOST_KEPT - OUTERMOST_KEPT)
+    cut = max(0, len(numbered) - most)
     if cut:
-        numbered = numbered[:INNERMOST_KEPT] + numbered[-OUTERMOST_KEPT:]
+        outermost = most // 4
+        numbered = numbered[: most - outermost] + numbered[-outermost:]
     return [frame_json(frame, index, scene, scrub) for index, frame in numbered], cut
 
 
@@ -177,15 +200,21 @@ def threads_json(evidence: Evidence, scene: Scene, scrub: Scrub, gaps: Gaps) -> 
     ordered = sorted(evidence.threads, key=lambda thread: not thread.crashed)
     if len(ordered) > THREADS_KEPT:
         gaps.add("threads", f"{len(ordered) - THREADS_KEPT} of {len(ordered)} threads were left out to bound the size")
-    shown = [_thread_json(thread, evidence, scene, scrub) for thread in ordered[:THREADS_KEPT]]
+    ordered = ordered[:THREADS_KEPT]
+    most = FRAMES_KEPT
+    if sum(min(len(thread.frames), FRAMES_KEPT) for thread in ordered) > scene.allowance.frames:
+        most = max(_FEWEST_FRAMES, scene.allowance.frames // len(ordered))
+    shown = [_thread_json(t, evidence, scene, scrub, FRAMES_KEPT if t.crashed else most) for t in ordered]
     cut = sum(thread.get("framesCut", 0) for thread in shown)
     if cut:
         gaps.add("threads.frames", f"{cut} frames of very deep stacks were left out (framesCut says where)")
+    if scene.allowance.locals_refused:
+        gaps.add("locals", f"{scene.allowance.locals_refused} local variables were left out to bound the size")
     return shown
 
 
-def _thread_json(thread: Thread, evidence: Evidence, scene: Scene, scrub: Scrub) -> dict[str, Any]:
-    frames, cut = frames_json(crash_frames(thread, evidence, scene), scene, scrub)
+def _thread_json(thread: Thread, evidence: Evidence, scene: Scene, scrub: Scrub, most: int) -> dict[str, Any]:
+    frames, cut = frames_json(crash_frames(thread, evidence, scene), scene, scrub, most)
     shown: dict[str, Any] = {
         "threadId": thread.thread_id,
         "name": scrub.text(thread.name, _NAME_LIMIT) if thread.name else None,

@@ -8,6 +8,8 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from reports import validate
+
 from diag.evidence import (
     Ended,
     Evidence,
@@ -21,6 +23,8 @@ from diag.evidence import (
     Witness,
 )
 from diag.model import Cost, Instance, Link, Missing, new_capture_id
+from diag.redact import Redactor
+from diag.report.assemble import assemble
 from diag.report.host import Host
 
 MOMENT = datetime(2026, 3, 4, 5, 6, 7, 891000, UTC)
@@ -37,32 +41,9 @@ LIMITS: Mapping[str, tuple[int | None, int | None]] = {
 }
 
 
-class Plain:
-    """A redactor that hides one planted secret and counts how often."""
-
-    SECRET = "hunter2"
-
-    def __init__(self) -> None:
-        self.hidden = 0
-
-    def text(self, text: str) -> str:
-        self.hidden += text.count(self.SECRET)
-        return text.replace(self.SECRET, "***")
-
-    def argv(self, argv: Sequence[str]) -> list[str]:
-        return [self.text(word) for word in argv]
-
-    def environment(self, environment: Mapping[str, str]) -> dict[str, str]:
-        return {name: self.text(value) for name, value in environment.items() if name in ("PATH", "LANG")}
-
-    def url(self, url: str) -> str:
-        return self.text(url)
-
-    def locals(self, values: Mapping[str, str]) -> dict[str, str]:
-        return {name: self.text(value) for name, value in values.items()}
-
-    def counts(self) -> tuple[dict[str, Any], ...]:
-        return ({"rule": "planted", "count": self.hidden},) if self.hidden else ()
+def made(seen: Evidence, host: Host = HOST) -> dict[str, Any]:
+    """The report of this evidence, valid."""
+    return validate(assemble(seen, Redactor(), host=host))
 
 
 def python_frame(function: str, line: int = 20, file: str = APP, **more: Any) -> Frame:
@@ -129,7 +110,9 @@ def witness(**changes: Any) -> Witness:
     box = Witness(
         in_flight=(request(),),
         finished=(request("/", request_id="aaaa", trace_id=None, span_id=None, duration_s=0.01, status=200),),
-        events=({"time": "2026-03-04T05:06:00.000+00:00", "kind": "request", "message": "ValueError: hunter2"},),
+        events=(
+            {"time": "2026-03-04T05:06:00.000+00:00", "kind": "request", "message": "ValueError: password=hunter2"},
+        ),
         heap={"gcCounts": [1, 2, 3], "gcThresholds": [700, 10, 10], "gcEnabled": True, "gcStats": [{"collected": 1}]},
         runtime={"version": "3.11.7", "implementation": "CPython", "executable": "/usr/bin/python3.11"},
         requests_started=10,
