@@ -1,0 +1,344 @@
+"""Verdicts: each rule on evidence that proves it, and on evidence that only looks like it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from unit.report.factory import (
+    MOMENT,
+    PID,
+    PYTHON,
+    WAITING,
+    crashed,
+    ended,
+    evidence,
+    made,
+    maps_of_this_process,
+    native,
+    process,
+    python_frame,
+    raised,
+    request,
+    stack,
+    witness,
+)
+
+from diag.evidence import Evidence, ExceptionSeen, Mapped, Thread
+from diag.model import Link
+from diag.report.ending import is_division
+
+SEGV, BUS, FPE, ILL, ABRT = 11, 7, 8, 4, 6
+IDLE = witness(in_flight=(), finished=())
+
+
+def verdict(seen: Evidence) -> dict[str, Any]:
+    """The report's verdict."""
+    return made(seen)["verdict"]
+
+
+def judged(seen: Evidence) -> tuple[str, str]:
+    """Cause and confidence."""
+    found = verdict(seen)
+    return found["cause"], found["confidence"]
+
+
+def test_a_null_dereference_names_function_line_and_request() -> None:
+    """The sentence says what happened, in which function, called from where, while serving what."""
+    found = verdict(crashed(SEGV, address=8, trapno=14))
+    assert found["sentence"] == (
+        "NULL pointer dereference in __strlen_avx2 (libc.so.6), called from crash_view (app.py:20) "
+        "while serving GET /checkout (request 7f3a)."
+    )
+    assert (found["cause"], found["confidence"]) == ("null-dereference", "high")
+
+
+def test_a_call_through_null_is_told_apart() -> None:
+    """Where the instruction pointer itself is the fault address, a function pointer was NULL."""
+    assert judged(crashed(SEGV, address=0, trapno=14, registers={"rip": 0})) == ("null-call", "high")
+
+
+MAPS = (
+    Mapped(0x400000, 0x401000, "r-xp", 0, 1, "/bin/x"),
+    Mapped(0x7FFC0000, 0x7FFD0000, "rw-p", 0, 0, "[stack]"),
+    Mapped(0x600000, 0x700000, "rw-s", 0, 9, "/data/table"),
+)
+
+
+@pytest.mark.parametrize(
+    ("address", "stack_pointer", "expected"),
+    [
+        (0xDEADBEEF000, 0x7FFC8000, ("wild-pointer", "high")),
+        (0x400010, 0x7FFC8000, ("wild-pointer", "high")),
+        (0x7FFBFFF8, 0x7FFC0010, ("stack-overflow", "medium")),
+        (0x7FFC0100, 0x7FFC0110, ("wild-pointer", "high")),
+        (0xFFFF, 0x10, ("null-dereference", "high")),
+    ],
+)
+def test_page_faults_by_address(address: int, stack_pointer: int, expected: tuple[str, str]) -> None:
+    """What is mapped at the fault address, and where the stack pointer stands, tell the kind of fault."""
+    registers = {"rip": 0x400500, "rsp": stack_pointer}
+    assert (
+        judged(crashed(SEGV, address=address, trapno=14, registers=registers, process=process(maps=MAPS))) == expected
+    )
+
+
+def test_a_protection_fault_has_no_address() -> None:
+    """A general protection fault leaves a stale cr2, which is not shown."""
+    report = made(crashed(SEGV, address=0, trapno=13))
+    assert report["signal"]["faultAddress"] is None
+    assert report["verdict"]["cause"] == "wild-pointer"
+
+
+@pytest.mark.parametrize("number", [SEGV, BUS, ILL])
+def test_a_sent_signal_is_no_fault(number: int) -> None:
+    """With trap 0 the signal came from a program, and nothing is said of memory."""
+    report = made(crashed(number, trapno=0, address=0))
+    assert (report["verdict"]["cause"], report["verdict"]["confidence"]) == ("sent-signal", "high")
+    assert report["signal"]["sent"] is True
+    assert "did not fault" in report["verdict"]["sentence"]
+    assert "NULL" not in report["verdict"]["sentence"]
+
+
+def test_a_signal_to_itself_is_said_so() -> None:
+    """raise() or kill() on the stack: it sent the signal itself."""
+    assert verdict(crashed(SEGV, (native("raise"), *stack())))["sentence"].startswith("It sent itself SIGSEGV")
+
+
+def test_without_the_signal_frame_nothing_is_claimed() -> None:
+    """Trap unknown: fault or sent cannot be told, so confidence is low and no cause is named."""
+    report = made(crashed(SEGV, trapno=None))
+    assert (report["verdict"]["cause"], report["verdict"]["confidence"]) == ("signal", "low")
+    assert report["signal"]["sent"] is None
+
+
+def code_of(instruction: bytes) -> tuple[Evidence, int]:
+    """Evidence of a SIGFPE at an instruction with these bytes, in a file that is mapped here."""
+    path = next(
+        m for m in maps_of_this_process() if "libpython" in m.path or m.path == PYTHON or "libc.so" in m.path
+    ).path
+    with open(path, "rb") as file:  # noqa: PTH123 - a library
+        content = file.read()
+    at = content.index(instruction)
+    maps = (Mapped(0x10000000, 0x10000000 + len(content), "r-xp", 0, 1, path),)
+    rip = 0x10000000 + at
+    return crashed(FPE, registers={"rip": rip}, process=process(maps=maps)), rip
+
+
+def test_a_division_is_proved_by_its_instruction() -> None:
+    """SIGFPE with trap 0 is a division error where the instruction is IDIV, and was sent where it is not."""
+    divided, _ = code_of(b"\xf7\xf9")  # idiv ecx
+    assert judged(divided) == ("divide-error", "high")
+    sent, _ = code_of(b"\x0f\x05")  # syscall
+    assert judged(sent) == ("sent-signal", "medium")
+
+
+def test_a_division_that_cannot_be_proved_is_doubted() -> None:
+    """Without the instruction, trap 0 means a division error or a sent SIGFPE: low confidence, both named."""
+    report = made(crashed(FPE))
+    assert (report["verdict"]["cause"], report["verdict"]["confidence"]) == ("divide-error", "low")
+    assert "or a SIGFPE sent with kill" in report["verdict"]["sentence"]
+    assert report["signal"]["sent"] is None
+    assert judged(crashed(FPE, trapno=19)) == ("floating-point", "high")
+
+
+@pytest.mark.parametrize(
+    ("code", "is_one"),
+    [*dict.fromkeys(("f7f9", "48f7f9", "f6f1", "6641f7f8"), True).items(),
+     *dict.fromkeys(("f7d9", "0f05", "", "f7"), False).items()],
+)  # fmt: skip
+def test_divisions_are_recognised(code: str, is_one: bool) -> None:
+    """DIV and IDIV with their prefixes, and not NEG or NOT, which share the opcode."""
+    assert is_division(bytes.fromhex(code)) is is_one
+
+
+def test_illegal_instructions() -> None:
+    """Trap 6 is an invalid opcode."""
+    assert judged(crashed(ILL, trapno=6)) == ("illegal-instruction", "high")
+
+
+def test_a_truncated_file_is_suspected_not_claimed() -> None:
+    """A bus error inside a file's mapping is most likely a truncation, which is asked, not stated."""
+    found = verdict(crashed(BUS, address=0x600100, trapno=14, process=process(maps=MAPS)))
+    assert (found["cause"], found["confidence"]) == ("mapped-file-truncated", "medium")
+
+
+ABORT = (native("__pthread_kill_implementation"), native("raise"), native("abort"))
+
+
+DOUBLE_FREE = "free(): double free detected in tcache 2\n"
+CORRUPTION = "double free or corruption (out)\n"
+TERMINATE = "terminate called after throwing an instance of 'int'\n"
+ASSERTION = "x: x.c:3: f: Assertion `n > 0' failed.\n"
+
+
+@pytest.mark.parametrize(
+    ("frames", "stderr", "expected"),
+    [
+        ((*ABORT, native("boom", "/lib/b.so")), "", ("abort", "high")),
+        ((*ABORT, native("_int_free"), native("free")), DOUBLE_FREE, ("heap-corruption", "high")),
+        ((*ABORT, native("f")), CORRUPTION, ("heap-corruption", "medium")),
+        ((*ABORT, native("std::terminate()"), native("f")), TERMINATE, ("cpp-exception", "high")),
+        ((*ABORT, native("__assert_fail"), native("f")), ASSERTION, ("assertion", "high")),
+        ((native("libc.so.6+0x8a0"), native("x")), "", ("sent-signal", "medium")),
+        ((native("libc.so.6+0x8a0"),), "", ("abort", "low")),
+        ((), "", ("abort", "low")),
+        ((native("epoll_wait"),), CORRUPTION, ("sent-signal", "medium")),
+    ],
+)
+def test_aborts(frames: tuple[Any, ...], stderr: str, expected: tuple[str, str]) -> None:
+    """abort() is seen on the stack; why, is on stderr, believed where the stack agrees."""
+    assert judged(crashed(ABRT, (*frames, *stack()), stderr_tail=stderr)) == expected
+
+
+def test_gunicorns_time_out_is_recognised() -> None:
+    """A SIGABRT that was sent to a gunicorn worker comes with the likely sender in the evidence."""
+    found = verdict(crashed(ABRT, (native("clock_nanosleep"), *stack())))
+    assert "gunicorn" in " ".join(found["evidence"])
+
+
+def test_an_exception_says_where_and_for_whom() -> None:
+    """Type, message, innermost application frame, request."""
+    library = python_frame("loads", 346, "/usr/lib/python3.11/json/__init__.py")
+    found = verdict(raised(frames=(library, *stack())))
+    assert found["sentence"] == "KeyError: 'sku' in view (app.py:20) while serving GET /checkout (request 7f3a)."
+    assert (found["cause"], found["confidence"]) == ("exception", "high")
+
+
+@pytest.mark.parametrize(
+    ("kind", "message", "cause"),
+    [
+        ("ModuleNotFoundError", "No module named 'flask'", "missing-module"),
+        ("OSError", "[Errno 98] Address already in use", "port-in-use"),
+        ("OSError", "[Errno 28] No space left on device: '/x'", "disk-full"),
+        ("OSError", "[Errno 24] Too many open files", "too-many-files"),
+        ("OSError", "[Errno 5] Input/output error", "exception"),
+        ("ValueError", "what is [Errno 98]?", "exception"),
+        ("MemoryError", "", "no-memory"),
+        ("RecursionError", "maximum recursion depth exceeded", "recursion"),
+        ("KeyboardInterrupt", "", "stopped"),
+    ],
+)
+def test_well_known_exceptions(kind: str, message: str, cause: str) -> None:
+    """Exceptions with one meaning have a cause of their own."""
+    assert judged(raised(kind, message)) == (cause, "high")
+
+
+def test_an_exceptions_own_class_is_not_the_builtin() -> None:
+    """A class of the application that is called MemoryError is nothing but an exception."""
+    assert judged(raised("MemoryError", module="shop.errors"))[0] == "exception"
+
+
+def test_the_cause_of_an_exception_counts() -> None:
+    """What an exception was raised from gives its cause; what merely was being handled does not."""
+    error = ExceptionSeen("OSError", "builtins", "[Errno 28] No space left on device")
+    assert judged(raised("SaveFailed", "x", cause=error))[0] == "disk-full"
+    assert judged(raised("SaveFailed", "x", context=error))[0] == "exception"
+
+
+def test_an_oom_kill_is_proved_by_the_counter() -> None:
+    """SIGKILL and a counter that rose are an OOM kill; a full memory alone is only noted."""
+    full = {"memory": {"limit": 256 << 20, "usage": 255 << 20}}
+    killed = process(cgroup={**full, "oom_kill_delta": 1})
+    assert judged(ended(signal=9, trigger="oom", process=killed)) == ("oom", "high")
+    assert judged(ended(signal=9, process=killed)) == ("oom", "high")
+    unproved = verdict(ended(signal=9, process=process(cgroup={**full, "oom_kill_delta": 0})))
+    assert (unproved["cause"], unproved["confidence"]) == ("killed", "medium")
+    assert "no OOM kill was counted" in " ".join(unproved["evidence"])
+
+
+def test_an_oom_kill_of_another_process_blames_nobody() -> None:
+    """A crash of its own is no OOM kill, even where the counter rose."""
+    assert (
+        judged(crashed(SEGV, address=0, trapno=14, process=process(cgroup={"oom_kill_delta": 1})))[0]
+        == "null-dereference"
+    )
+
+
+def test_sigkill_names_no_sender() -> None:
+    """Who sent SIGKILL is unknown, and what was in flight is said."""
+    found = verdict(ended(signal=9))
+    assert found["cause"] == "killed"
+    assert (
+        "no trace of its sender, with 1 request in flight, GET /checkout (request 7f3a) for 3.2 s." in found["sentence"]
+    )
+
+
+@pytest.mark.parametrize(
+    ("status", "clean", "words"), [(7, False, "without running its exit handlers"), (3, True, "exit status 3.")]
+)
+def test_exits(status: int, clean: bool, words: str) -> None:
+    """An exit says its status, and whether the interpreter left in order."""
+    found = verdict(ended(status, witness=witness(in_flight=(), left_cleanly=clean)))
+    assert (found["cause"], found["confidence"]) == ("exit", "high")
+    assert words in found["sentence"]
+
+
+def test_an_exit_without_black_box_is_less_sure() -> None:
+    """Where the probe was absent, nothing is said of exit handlers."""
+    found = verdict(ended(127, witness=None))
+    assert found["confidence"] == "medium"
+    assert "handlers" not in found["sentence"]
+    assert "not found" in " ".join(found["evidence"])
+
+
+@pytest.mark.parametrize("number", [15, 2])
+def test_a_stop_was_asked_for(number: int) -> None:
+    """SIGTERM and SIGINT are requests, not crashes."""
+    assert judged(ended(signal=number, level="EVENT")) == ("stopped", "high")
+
+
+def test_a_stop_that_was_answered() -> None:
+    """A program that leaves by itself on SIGTERM was asked to stop, too."""
+    found = verdict(ended(0, trigger="signal", level="EVENT", witness=IDLE))
+    assert found["sentence"] == "It was asked to stop with a signal and left with exit status 0."
+
+
+@pytest.mark.parametrize("number", [24, 31, 13, 40, 1])
+def test_other_signals_are_named(number: int) -> None:
+    """Any other signal is named, with its usual meaning where it has one, never with high confidence."""
+    assert judged(ended(signal=number)) == ("signal", "medium")
+
+
+def test_nothing_seen_is_nothing_said() -> None:
+    """Where nobody saw the end, the verdict says so."""
+    assert judged(ended()) == ("unknown", "low")
+
+
+def test_a_live_process_says_what_it_serves() -> None:
+    """A live report counts the requests in flight and names the oldest."""
+    slow = request("/slow", request_id="abc", thread_id=PID + 1)
+    young = request("/new", started=MOMENT)
+    found = verdict(evidence(witness=witness(in_flight=(slow, young))))
+    assert found["sentence"] == "It is alive, with 2 requests in flight, the oldest GET /slow (request abc) for 3.2 s."
+    assert verdict(evidence(witness=IDLE))["sentence"] == "It is alive and serves no request."
+    unprobed = verdict(evidence(witness=None, threads=(Thread(PID, frames=(WAITING, *stack())),)))
+    assert unprobed["sentence"] == "It is alive; its main thread is in view (app.py:20)."
+
+
+def test_the_request_is_the_linked_one() -> None:
+    """Links decide; without them the crashing thread does, unless it serves several requests."""
+    two = (
+        request("/a", request_id="a", trace_id="t1", span_id=None),
+        request("/b", request_id="b", trace_id="t2", span_id=None),
+    )
+    box = witness(in_flight=two)
+    linked = crashed(SEGV, address=0, trapno=14, witness=box, links=(Link(request_id="b"),))
+    assert "GET /b (request b)" in verdict(linked)["sentence"]
+    assert "while serving" not in verdict(crashed(SEGV, address=0, trapno=14, witness=box))["sentence"]
+    elsewhere = witness(in_flight=(request("/a", thread_id=PID + 7),))
+    assert "while serving" not in verdict(crashed(SEGV, address=0, trapno=14, witness=elsewhere))["sentence"]
+
+
+def test_a_link_without_request_is_still_named() -> None:
+    """A capture that knows only its trace says the trace."""
+    seen = crashed(SEGV, address=0, trapno=14, witness=IDLE, links=(Link(trace_id="4bf9"),))
+    assert verdict(seen)["sentence"].endswith("while serving trace 4bf9.")
+
+
+def test_native_trap_instruction() -> None:
+    """UD2 is a trap that a compiler placed on purpose."""
+    divided, rip = code_of(b"\x0f\x0b")
+    assert divided.process is not None
+    seen = crashed(ILL, trapno=6, registers={"rip": rip}, process=divided.process)
+    assert judged(seen) == ("trap-instruction", "high")
