@@ -75,7 +75,7 @@ def _serve(viewer: ViewerConfig, host: str, port: int, threads: int, reindex: bo
     with serving.listen(host, port) as listener:
         app = create_app(viewer)
         app.extensions["diag"].follower.sync(lambda count: _say(f"indexed {count} captures") if reindex else None)
-        return serving.run(app, listener, threads, lambda: _say(f"viewer at {serving.address_of(listener)}"))
+        return serving.run(app, listener, threads, lambda address: _say(f"viewer at {address}"))
 
 
 def _viewer_config(settings: Settings, index: str | None, tokens: Path | None) -> ViewerConfig:

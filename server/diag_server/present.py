@@ -101,7 +101,7 @@ def report_view(capture: Capture, report: Mapping[str, Any]) -> ReportView:
         verdict=verdict(capture, report),
         header=list(_header(hostile.mapping(report.get("header")))),
         ending=facts(report.get("exit")),
-        signal=facts({k: v for k, v in signal.items() if k != "registers"}),
+        signal=list(_signal(signal)),
         registers=facts(signal.get("registers")),
         raised=stacks.raised(report),
         threads=threads,
@@ -183,6 +183,24 @@ def _header(header: Mapping[str, Any]) -> Iterator[Fact]:
             yield Fact(name, ", ".join(f"{k} {hostile.text(v, 200)}" for k, v in list(value.items())[:50]))
         elif value:
             yield Fact(name, hostile.text(value, 2000))
+
+
+def _signal(signal: Mapping[str, Any]) -> Iterator[Fact]:
+    number = hostile.text(signal.get("number"), 40)
+    if signal.get("name"):
+        yield Fact("signal", hostile.text(signal["name"], 40) + (f" ({number})" if number else ""))
+    names = {
+        "faultAddress": "fault address",
+        "faultMapping": "mapped there",
+        "instruction": "instruction",
+        "trapNumber": "processor trap",
+        "code": "code",
+        "threadId": "thread",
+        "sent": "sent by a program",
+    }
+    yield from (
+        Fact(name, hostile.text(signal[key], 1000)) for key, name in names.items() if signal.get(key) not in (None, "")
+    )
 
 
 def _python_frames(report: Mapping[str, Any]) -> list[stacks.Frame]:

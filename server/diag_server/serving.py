@@ -51,23 +51,27 @@ def address_of(listener: socket.socket) -> str:
     return f"http://[{host}]:{port}/" if ":" in host else f"http://{host}:{port}/"
 
 
-def run(app: Flask, listener: socket.socket, threads: int, ready: Callable[[], None]) -> int:
-    """Answer until the process is told to stop; returns the exit code. `ready` is called once requests are answered."""
+def run(app: Flask, listener: socket.socket, threads: int, ready: Callable[[str], None]) -> int:
+    """Answer until the process is told to stop; returns the exit code.
+
+    `ready` hears the address once requests are answered. The listener is gunicorn's from here on.
+    """
     viewer: Viewer = app.extensions["diag"]
     # A database connection must not be carried over a fork; the worker opens its own.
     viewer.engine.dispose()
     try:
-        _Gunicorn(app, listener, threads, ready).run()
+        address = address_of(listener)
+        _Gunicorn(app, listener.detach(), threads, lambda: ready(address)).run()
     except SystemExit as end:
         return end.code if isinstance(end.code, int) else 0
     return 0
 
 
 class _Gunicorn(BaseApplication):  # type: ignore[misc]  # gunicorn has no types
-    def __init__(self, app: Flask, listener: socket.socket, threads: int, ready: Callable[[], None]) -> None:
+    def __init__(self, app: Flask, descriptor: int, threads: int, ready: Callable[[], None]) -> None:
         self._app = app
         self._settings: dict[str, Any] = {
-            "bind": f"fd://{listener.fileno()}",
+            "bind": f"fd://{descriptor}",
             "worker_class": "gthread",
             "workers": 1,
             "threads": threads,

@@ -114,7 +114,7 @@ def runs(stack: list[Frame]) -> tuple[Run, ...]:
 
 
 def _halves(stack: list[Frame]) -> Iterator[Run]:
-    yield Run(tuple(stack[:30]), folded=False)
+    yield from _open(stack[:30])
     if len(stack) > 30:
         yield Run(tuple(stack[30:]), folded=True)
 

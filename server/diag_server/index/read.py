@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, Engine, Row, Select, and_, case, distinct, func, or_, select
+from sqlalchemy import ColumnElement, Engine, Row, Select, String, and_, case, cast, distinct, func, or_, select
 from sqlalchemy.sql.elements import UnaryExpression
 
 from diag.model import Link
@@ -100,7 +100,7 @@ def instances(engine: Engine, wanted: Filter, limit: int = 200) -> list[Instance
             func.max(c.host).label("host"),
             func.count().label("captures"),
             CRASHES.label("crashes"),
-            func.count(distinct(c.start_time)).label("processes"),
+            func.count(distinct(c.start_time + " " + cast(c.pid, String))).label("processes"),
             func.min(c.time).label("first_seen"),
             func.max(c.time).label("last_seen"),
         )

@@ -29,7 +29,7 @@ def page(fingerprint: str) -> str:
     return render_template(
         "group.html",
         group=groups[0],
-        frames=stacks.frames(list(groups[0].latest.stack)),
+        stack=stacks.runs(stacks.frames(list(groups[0].latest.stack))),
         instances=read.instances(state.engine, wanted),
         page=read.find(state.engine, wanted, limit_of(request.args, 50), request.args.get("cursor", "")),
     )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from flask import Blueprint, render_template, request
 
 from diag_server.access import allow
@@ -10,6 +12,7 @@ from diag_server.errors import NotFound
 from diag_server.index import read
 from diag_server.index.rows import Filter
 from diag_server.state import viewer
+from diag_server.views.overview import with_trends
 
 blueprint = Blueprint("instances", __name__)
 
@@ -37,6 +40,6 @@ def page(instance_id: str) -> str:
         "instance.html",
         instance=found[0],
         processes=read.processes(state.engine, instance_id),
-        groups=read.groups(state.engine, wanted),
+        groups=with_trends(read.groups(state.engine, replace(wanted, kind="crash"))),
         page=read.find(state.engine, wanted, limit_of(request.args, 50), request.args.get("cursor", "")),
     )
