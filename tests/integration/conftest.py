@@ -1,0 +1,67 @@
+"""Programs that run, instances that are registered, and the command line as a user types it."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from machine import PROGRAMS, TIMEOUT_S
+
+from diag.agent import registry
+from diag.agent.registry import Target
+
+
+@pytest.fixture
+def start() -> Iterator[Callable[..., subprocess.Popen[str]]]:
+    """Starts a program of tests/programs in a session of its own; returns when it has said "ready"."""
+    started: list[subprocess.Popen[str]] = []
+
+    def run(program: str, *arguments: str, **options: Any) -> subprocess.Popen[str]:
+        command = [sys.executable, str(PROGRAMS / program), *arguments]
+        child = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, start_new_session=True, **options
+        )
+        started.append(child)
+        assert child.stdout is not None
+        assert child.stdout.readline() == "ready\n"
+        return child
+
+    yield run
+    for child in started:
+        child.kill()
+        child.communicate(timeout=TIMEOUT_S)  # also ends the standard input that its own children wait on
+
+
+@pytest.fixture
+def enlist(home: Path) -> Callable[..., Target]:
+    """Registers a process as an agent does; with a black box for each pid that is said to be linked."""
+
+    def publish(pid: int, name: str, linked: tuple[int, ...] = (), **values: Any) -> Target:
+        folder = home / "run" / "diag" / f"{pid:012d}"
+        (folder / "bb").mkdir(parents=True, mode=0o700)
+        ticks = registry.start_ticks(pid)
+        assert ticks is not None
+        target = Target(pid, ticks, name, name, f"id-of-{pid}", "host", run_dir=folder, **values)
+        registry.publish(target)
+        for member in linked:
+            registry.box_path(folder, member, registry.start_ticks(member) or 0).touch()
+        return target
+
+    return publish
+
+
+@pytest.fixture
+def diag() -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Runs `diag` with these arguments to its end."""
+
+    def run(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "diag", *arguments]
+        environment = {**os.environ, **variables}
+        return subprocess.run(command, capture_output=True, text=True, env=environment, timeout=TIMEOUT_S, check=False)
+
+    return run
