@@ -136,9 +136,11 @@ def _identity(link: Json) -> str:
     return f"trace {link['trace_id']}" if link["trace_id"] else ""
 
 
-def in_flight(report: Json) -> str:
-    """`2 requests in flight, the oldest GET /slow for 3.2 s`, or an empty text."""
-    requests = report["requests"]
+def in_flight(report: Json, *, everywhere: bool = False) -> str:
+    """`2 requests in flight, the oldest GET /slow for 3.2 s`, or nothing; `everywhere` counts the workers' too."""
+    requests = list(report["requests"])
+    for worker in report["workers"] if everywhere else ():
+        requests += worker["requests"]
     if not requests:
         return ""
     oldest = max(requests, key=lambda request: request["age_s"])

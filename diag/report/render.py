@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
-from diag.report.reading import Json, app_frame, chain, crashed_thread, describe, duration, place, request_of
+from diag.report.reading import Json, app_frame, chain, crashed_thread, describe, duration, in_flight, place, request_of
 from diag.report.title import title
 from diag.report.visible import visible_report
 
@@ -54,6 +54,7 @@ class _Page:
         self._signal()
         self._crashed()
         self._others()
+        self._workers()
         self._requests()
         self._resources()
         self._stderr()
@@ -160,6 +161,18 @@ class _Page:
         self._rows(rows)
         if len(others) > _THREADS_SHOWN:
             self._indented(_text((f"… {len(others) - _THREADS_SHOWN} more with --all", "dim")))
+
+    def _workers(self) -> None:
+        workers = self.report["workers"]
+        if not workers:
+            return
+        self._heading("other processes")
+        for worker in workers if self.all_threads else workers[:_THREADS_SHOWN]:
+            self._rows([(str(worker["header"]["processId"]), _work(worker))])
+            if self.all_threads:
+                self._frames(crashed_thread(worker) or {"frames": []})
+        if len(workers) > _THREADS_SHOWN and not self.all_threads:
+            self._indented(_text((f"… {len(workers) - _THREADS_SHOWN} more with --all", "dim")))
 
     def _requests(self) -> None:
         requests = self.report["requests"]
@@ -292,6 +305,16 @@ def _folded(thread: Json) -> str:
     words = [thread["name"] or "", thread["state"] or "", "holds the GIL" if thread["holdsGil"] else ""]
     words.append(place(frame) if frame else "no stack")
     return " · ".join(word for word in words if word)
+
+
+def _work(worker: Json) -> str:
+    """What one process of the instance does: its requests, else where its main thread is."""
+    thread = crashed_thread(worker)
+    frame = app_frame(thread["frames"]) if thread else None
+    words = [in_flight(worker), place(frame) if frame else ""]
+    rss = worker["resourceUsage"].get("rss")
+    words.append(_size(rss) if rss is not None else "")
+    return " · ".join(word for word in words if word) or "nothing could be read"
 
 
 def _place(frame: Json, working_directory: str) -> str:

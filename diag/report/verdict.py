@@ -142,10 +142,10 @@ def _hang(report: Json) -> dict[str, Any]:
 
 
 def _alive(report: Json) -> dict[str, Any]:
-    flying = in_flight(report)
+    flying = in_flight(report, everywhere=True)
     if flying:
         return verdict("alive", f"It is alive, with {flying}.", HIGH, ["The black box lists the requests in flight."])
-    if report["level"] != "OUTSIDE" and not any(gap["section"] == "requests" for gap in report["incomplete"]):
+    if not any(gap["section"] == "requests" for gap in report["incomplete"]):
         return verdict("alive", "It is alive and serves no request.", HIGH, ["The black box lists no request."])
     frame = app_frame(_frames(report))
     where = f"; its main thread is in {place(frame)}" if frame else ""

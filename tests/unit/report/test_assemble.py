@@ -30,6 +30,7 @@ from unit.report.factory import (
     witness,
 )
 
+from diag.capture import encode
 from diag.evidence import Evidence, ExceptionSeen, Thread, Witness
 from diag.redact import Redactor
 from diag.report.assemble import assemble, file_name
@@ -229,7 +230,7 @@ def huge() -> Evidence:
 def test_a_report_has_a_limit() -> None:
     """However much there is, the report is valid, below its limit, the crashing thread first, and says what is cut."""
     report = made(huge())
-    assert len(json.dumps(report)) <= SIZE_LIMIT
+    assert len(encode(report)) <= SIZE_LIMIT
     assert report["threads"][0]["crashed"]
     assert len(report["threads"][0]["frames"]) == 200
     assert report["threads"][0]["framesCut"] == 200
