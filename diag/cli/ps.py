@@ -132,7 +132,7 @@ def show(rows: list[Row]) -> None:
     from diag.report.reading import duration
     from diag.report.visible import visible
 
-    table = Table(box=None, pad_edge=False, header_style="dim", collapse_padding=True)
+    table = Table(box=None, pad_edge=False, header_style="dim", padding=(0, 2, 0, 0))
     table.add_column("NAME", overflow="ellipsis", no_wrap=True, min_width=12)
     table.add_column("PID", justify="right", no_wrap=True)
     table.add_column("RUNTIME", no_wrap=True)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -25,7 +27,7 @@ from diag.model import Cost, Instance, Missing
 @click.command()
 @click.argument("instance", shell_complete=complete)
 @click.option("--json", "as_json", is_flag=True, help="The report as JSON on standard output, nothing else.")
-@click.option("-o", "--output", type=click.Path(path_type=Path, dir_okay=False), help="Also write the JSON to this file.")
+@click.option("-o", "--output", type=click.Path(path_type=Path, dir_okay=False), help="Also write the JSON here.")
 @click.option("--locals", "with_locals", is_flag=True, help="Local variables, redacted. Stops the process while read.")
 @click.option("--native", is_flag=True, help="C frames among the Python frames. Stops the process while read.")
 def report(instance: str, as_json: bool, output: Path | None, with_locals: bool, native: bool) -> None:
@@ -125,6 +127,29 @@ def _print(prepared: Prepared, as_json: bool) -> None:
     else:
         text = render(dict(prepared.report), color=screen.colored(), width=screen.width())
         click.echo(text, nl=False, color=screen.colored())
+        _print_workers(prepared.report["workers"])
+
+
+def _print_workers(workers: Sequence[Mapping[str, Any]]) -> None:
+    """One line for each other process of the instance; their stacks are in the JSON, and under their pids."""
+    from rich.padding import Padding
+    from rich.table import Table
+
+    from diag.cli.screen import console
+    from diag.report.visible import visible
+
+    if not workers:
+        return
+    screen = console()
+    screen.print(f"\n  {len(workers)} OTHER PROCESS{'ES' if len(workers) > 1 else ''}", style="bold")
+    table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
+    table.add_column(style="dim", no_wrap=True)
+    table.add_column(overflow="fold")
+    for worker in workers:
+        requests = len(worker["requests"])
+        serving = f" {requests} request{'s' if requests > 1 else ''} in flight." if requests else ""
+        table.add_row(str(worker["instance"]["pid"]), visible(worker["verdict"]["sentence"]) + serving)
+    screen.print(Padding(table, (0, 0, 0, 2)))
 
 
 def _store(prepared: Prepared, settings: Settings, *, quiet: bool) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import traceback
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,42 @@ from machine import PROGRAMS, TIMEOUT_S
 
 from diag.agent import registry
 from diag.agent.registry import Target
+
+NOBODY = 65534
+
+
+@pytest.fixture
+def as_nobody() -> Callable[[Callable[[], None]], None]:
+    """Runs a function in a fork of this process that is another user, without any capability."""
+
+    def run(look: Callable[[], None]) -> None:
+        pid = os.fork()
+        if pid == 0:
+            status = 1
+            try:
+                os.setgroups([])
+                os.setresgid(NOBODY, NOBODY, NOBODY)
+                os.setresuid(NOBODY, NOBODY, NOBODY)
+                look()
+                status = 0
+            except BaseException:  # noqa: BLE001  a fork must never return into pytest
+                traceback.print_exc()
+            finally:
+                os._exit(status)
+        assert os.waitpid(pid, 0)[1] == 0, "see the traceback above"
+
+    return run
+
+
+@pytest.fixture
+def marker() -> Callable[[str, str], int]:
+    """Finds the line of a program that carries `# MARK: name`."""
+
+    def line_of(program: str, name: str) -> int:
+        lines = (PROGRAMS / program).read_text().splitlines()
+        return next(number for number, line in enumerate(lines, 1) if line.endswith(f"# MARK: {name}"))
+
+    return line_of
 
 
 @pytest.fixture

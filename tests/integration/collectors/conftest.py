@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import socket
 import subprocess
 import sys
 import time
-import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,8 +14,6 @@ import pytest
 from machine import PROGRAMS, TIMEOUT_S, need
 
 from diag.collectors import signal_frame
-
-NOBODY = 65534
 
 
 @pytest.fixture
@@ -31,40 +27,6 @@ def wait_for() -> Callable[[Callable[[], object]], None]:
             time.sleep(0.002)
 
     return wait
-
-
-@pytest.fixture
-def as_nobody() -> Callable[[Callable[[], None]], None]:
-    """Runs a function in a fork of this process that is another user, without any capability."""
-
-    def run(look: Callable[[], None]) -> None:
-        pid = os.fork()
-        if pid == 0:
-            status = 1
-            try:
-                os.setgroups([])
-                os.setresgid(NOBODY, NOBODY, NOBODY)
-                os.setresuid(NOBODY, NOBODY, NOBODY)
-                look()
-                status = 0
-            except BaseException:  # noqa: BLE001  a fork must never return into pytest
-                traceback.print_exc()
-            finally:
-                os._exit(status)
-        assert os.waitpid(pid, 0)[1] == 0, "see the traceback above"
-
-    return run
-
-
-@pytest.fixture
-def marker() -> Callable[[str, str], int]:
-    """Finds the line of a program that carries `# MARK: name`."""
-
-    def line_of(program: str, name: str) -> int:
-        lines = (PROGRAMS / program).read_text().splitlines()
-        return next(number for number, line in enumerate(lines, 1) if line.endswith(f"# MARK: {name}"))
-
-    return line_of
 
 
 Spawn = Callable[..., "subprocess.Popen[str]"]

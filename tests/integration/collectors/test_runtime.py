@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from machine import VERSIONS, need, python
@@ -34,6 +35,19 @@ def test_native_program() -> None:
     """A C program is native."""
     with subprocess.Popen(["cat"], stdin=subprocess.PIPE) as child:
         assert runtime_of(child.pid) == "native"
+
+
+def test_go_program(tmp_path: Path) -> None:
+    """A program with the section that Go's linker writes is Go, whatever its name."""
+    source = tmp_path / "main.c"
+    source.write_text(
+        "#include <unistd.h>\n"
+        '__attribute__((section(".go.buildinfo"), used)) static const char info[] = "\\xff Go buildinf:";\n'
+        "int main(void) { char c; return (int)read(0, &c, 1); }\n"
+    )
+    subprocess.run([need("gcc"), "-o", tmp_path / "python-shop", source], check=True)
+    with subprocess.Popen([tmp_path / "python-shop"], stdin=subprocess.PIPE) as child:
+        assert runtime_of(child.pid) == "go"
 
 
 def test_node_program() -> None:

@@ -1,0 +1,17 @@
+"""Holds secrets where a report could look for them, and waits until its standard input ends.
+
+usage: secret_locals.py --password VALUE
+"""
+import sys
+
+
+def checkout():
+    password = "planted-in-a-local"
+    note = "postgres://shop:planted-in-a-url@db/shop"
+    amount = 41
+    print("ready", flush=True)
+    sys.stdin.read()  # MARK: wait
+    return password, note, amount
+
+
+checkout()
