@@ -108,6 +108,8 @@ class StandIn:
 
     def close(self) -> None:
         """Stop serving and close every link."""
+        if self._stopping:
+            return
         self._stopping = True
         self._wake.send(b"s")
         self._thread.join(TIMEOUT_S)

@@ -45,7 +45,8 @@ def _load_parts(folder, package):
 def _step_aside(folder):
     """Leave `sys.path` as it would be without us; PYTHONPATH itself stays, so that children are probed too."""
     sys.path[:] = [entry for entry in sys.path if entry != folder]
-    sys.path_importer_cache.pop(folder, None)
+    for entry in (folder, folder + "/diag_probe"):
+        sys.path_importer_cache.pop(entry, None)
     sys.modules.pop("sitecustomize", None)
 
 

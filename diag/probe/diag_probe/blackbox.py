@@ -64,6 +64,7 @@ class Box:
         self._started, self._finished, self._events = _counter(), _counter(), _counter()
         self._overflowed, self._dropped = _counter(), _counter()
         self._heap_due = 0.0
+        self.on_heap = int  # called about once a second while requests finish; by default nothing worth a name
         memory[: len(layout.MAGIC)] = layout.MAGIC
         self.mark(layout.RUNNING)
 
@@ -121,7 +122,7 @@ class Box:
             self.write(layout.SLOTS_AT + slot * layout.SLOT_SIZE, layout.SLOT_SIZE, payload)
 
     def finish(self, slot, record, began, status):
-        """Free the slot of a request that began at a monotonic time, and add the request to the ring of finished ones."""
+        """Free the slot, and add the request, which began at a monotonic time, to the ring of finished ones."""
         memory = self.memory
         if memory is None:
             return
@@ -141,6 +142,7 @@ class Box:
         memory[32:40] = (number + 1).to_bytes(8, "little")  # layout.FINISHED_AT
         if now >= self._heap_due:
             self.write_heap(look_at_heap())
+            self.on_heap()
 
     def add_event(self, payload):
         """Write an exception record to the ring; its index there."""

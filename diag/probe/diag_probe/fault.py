@@ -16,6 +16,7 @@ class Faults:
         self.real = (faulthandler.enable, faulthandler.disable, faulthandler.is_enabled)
         # Enabled before us by -X faulthandler or PYTHONFAULTHANDLER: those mean stderr's descriptor.
         self.wanted = (2, True, None) if faulthandler.is_enabled() else None
+        session.on_new_link = self.point_at_link
         self._announce()
 
     def point_at_link(self):
@@ -32,9 +33,9 @@ class Faults:
     def install(self):
         """Freeze from now on, and stand between the program and faulthandler's switch."""
         self.point_at_link()
-        faulthandler.enable = _disguise(self.enable, self.real[0])
-        faulthandler.disable = _disguise(self.disable, self.real[1])
-        faulthandler.is_enabled = _disguise(self.is_enabled, self.real[2])
+        faulthandler.enable = disguise(self.enable, self.real[0])
+        faulthandler.disable = disguise(self.disable, self.real[1])
+        faulthandler.is_enabled = disguise(self.is_enabled, self.real[2])
 
     def uninstall(self):
         """Give faulthandler back as the program wants it."""
@@ -71,7 +72,9 @@ class Faults:
         self.session.set_header("faulthandler_fd", self.wanted[0] if self.wanted else None)
 
 
-def _disguise(method, real):
+def disguise(method, real):
+    """A function that calls the method and looks like the real one."""
+
     def function(*args, **kwargs):
         return method(*args, **kwargs)
 

@@ -16,7 +16,7 @@ EVENTS_A_SECOND = 5
 RESERVE = 1310720
 
 
-def _no_request():
+def _nothing():
     return None
 
 
@@ -29,7 +29,8 @@ class Session:
         self.link = None
         self.box = None
         self.header = {}
-        self.find_request = _no_request
+        self.find_request = _nothing
+        self.on_new_link = _nothing
         self._died_of = None
         self._reserve = None
         self._second, self._noted, self._suppressed = 0, 0, 0
@@ -44,6 +45,7 @@ class Session:
         self.header.update(_own_facts(), forked=forked)
         name = None
         if self.box is not None:
+            self.box.on_heap = self.renew
             self.box.write_header(self.header)
             name = self.box.name
         hello = {"v": 1, "box": name, "pid": os.getpid(), "forked": forked}
@@ -56,6 +58,17 @@ class Session:
         if self.link is not None:
             self.link.close()
         self.link = self.box = None
+
+    def renew(self):
+        """Link again, with a new box, where the program closed our descriptor or took its number for itself."""
+        if self.link is None or self.link.is_ours():
+            return
+        if self.box is not None:
+            self.box.mark(layout.RELINKED)
+        self.close()
+        if not self.open(self.header["forked"]):
+            self.close()
+        self.on_new_link()
 
     def set_header(self, name, value):
         """Change one entry of the box's header."""
@@ -70,6 +83,7 @@ class Session:
 
     def note(self, kind, exc, tb, exc_type=None, request=None):
         """Add an exception that the process survives to the ring, and tell the agent; at most a few a second."""
+        self.renew()
         if self.box is None:
             return
         now = time()
@@ -90,6 +104,7 @@ class Session:
 
     def note_last(self, exc, tb):
         """Record the exception that ends the process, all threads with it, and give the agent a moment to look."""
+        self.renew()
         if self.box is None or self._died_of == id(exc):
             return
         self._died_of = id(exc)

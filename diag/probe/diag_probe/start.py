@@ -3,7 +3,7 @@
 import os
 
 from . import layout
-from .fault import Faults
+from .fault import Faults, disguise
 from .hooks import Hooks
 from .session import Session
 from .watch import Watch
@@ -17,13 +17,23 @@ class Probe:
         self.faults = Faults(session)
         self.hooks = Hooks(session)
         self.watch = Watch(session, {"hooks": self.hooks})
+        self._closerange = os.closerange
 
     def install(self):
         """Start looking. The agent is linked already."""
         self.faults.install()
         self.hooks.install()
         self.watch.install()
+        os.closerange = disguise(self.closerange, self._closerange)
         os.register_at_fork(after_in_child=self.after_fork)
+
+    def closerange(self, *bounds):
+        """os.closerange, with which daemons close whatever is open; then link again."""
+        self._closerange(*bounds)
+        try:
+            self.session.renew()
+        except Exception:
+            self.session.count_dropped()
 
     def after_fork(self):
         """The child speaks for itself: a link and a box of its own, or none at all."""
@@ -38,6 +48,7 @@ class Probe:
 
     def uninstall(self):
         """Take everything out again. A fork hook cannot be taken out; it finds nothing to do."""
+        os.closerange = self._closerange
         self.watch.uninstall()
         self.hooks.uninstall()
         self.faults.uninstall()
