@@ -117,3 +117,16 @@ def _run_dir(environ: Mapping[str, str]) -> Path:
 
 def _xdg(environ: Mapping[str, str], name: str, default: str) -> Path:
     return Path(environ.get(name) or Path(environ.get("HOME") or "/tmp") / default)
+
+
+def parse_labels(text: str) -> dict[str, str]:
+    """`k=v,k=v` as a mapping. Raises BadSetting."""
+    labels: dict[str, str] = {}
+    for part in filter(None, (part.strip() for part in text.split(","))):
+        name, equals, value = part.partition("=")
+        if not equals or not name.strip():
+            raise BadSetting(
+                f"the label {part!r} is not of the form k=v.", "For example: --label zone=b --label tier=web"
+            )
+        labels[name.strip()] = value.strip()
+    return labels

@@ -1,0 +1,170 @@
+"""What the agent does for one process: listens to its probe, reads it when it freezes, records its end."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import socket
+import struct
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from diag.agent import exits, registry
+from diag.agent.classify import Seen, classify
+from diag.agent.door import Door
+from diag.agent.freeze import freeze
+from diag.agent.recorder import Recorder
+from diag.agent.registry import Target
+from diag.agent.strangers import borrow_descriptor
+from diag.agent.unmarshal import Torn, loads
+from diag.agent.watched import Circumstances, Watched, evidence_of_end, evidence_of_event
+from diag.collectors import cgroup, proc
+from diag.config import Settings
+from diag.errors import DiagError
+from diag.evidence import Ended
+from diag.model import Missing
+from diag.probe.diag_probe import layout
+
+LINGER_S = 2.0  # how long an exception may take to end its process before it is recorded without its end
+CREDENTIALS = struct.Struct("=iII")  # struct ucred: pid, uid, gid (unix(7))
+
+
+@dataclass(slots=True)
+class Attendant:
+    """Serves the processes of one instance. `asked` is the last SIGTERM or SIGINT that came for the instance."""
+
+    target: Target
+    settings: Settings
+    recorder: Recorder
+    door: Door
+    asked: int | None = None
+
+    def look_at(self, process: Watched) -> None:
+        """Read /proc anew; a process that is gone already, or a zombie, keeps its last look."""
+        with contextlib.suppress(DiagError, OSError):
+            facts, missing = proc.read_process(process.pid)
+            if process.facts is None or facts.maps:
+                process.facts, process.missing = facts, missing
+            process.cgroup_text = Path(f"/proc/{process.pid}/cgroup").read_text()
+
+    def listen(self, process: Watched, unknown: Callable[[int], Watched | None]) -> None:
+        """Take what the probe has sent; `unknown` finds or begins the record of a pid that wrote to another's link."""
+        while process.link is not None:
+            try:
+                content, ancillary, _, _ = process.link.recvmsg(
+                    65536, socket.CMSG_SPACE(CREDENTIALS.size), socket.MSG_DONTWAIT
+                )
+            except BlockingIOError:
+                return
+            except OSError:
+                content, ancillary = b"", []
+            if not content:
+                process.unlink()
+            elif content[0] > layout.LAST_MESSAGE:
+                # A child that C code forked writes to its parent's socket; the kernel says who it is.
+                writer = _sender(ancillary)
+                dying = unknown(writer) if writer not in (None, process.pid) else process
+                self._freeze(dying or process, process.link, content)
+            else:
+                self._obey(process, content)
+
+    def _obey(self, process: Watched, message: bytes) -> None:
+        kind = message[:1]
+        if kind == layout.HELLO:
+            self._greet(process, message[1:])
+        elif kind == layout.FATAL:
+            self._hear_out(process)
+        elif kind == layout.EVENT:
+            self.record_events(process)
+
+    def _greet(self, process: Watched, payload: bytes) -> None:
+        try:
+            name = loads(payload).get("box")
+        except (Torn, AttributeError):
+            return
+        if isinstance(name, str) and name and "/" not in name and self.target.run_dir is not None:
+            process.box_path = registry.box_path(self.target.run_dir, process.pid, process.ticks)
+            with contextlib.suppress(OSError):
+                (self.target.run_dir / layout.BOX_FOLDER / name).rename(process.box_path)
+
+    def _freeze(self, process: Watched, link: socket.socket, first: bytes) -> None:
+        box = process.box()
+        wanted = box.header().get("faulthandler_fd") if box else None
+        echo_to = borrow_descriptor(process.pidfd, wanted) if isinstance(wanted, int) else None
+        process.frozen = freeze(process.pid, link, first, with_locals=self.settings.locals, echo_to=echo_to)
+        if echo_to is not None:
+            os.close(echo_to)
+
+    def _hear_out(self, process: Watched) -> None:
+        """The main thread's exception: read what only a living process shows, then let it go on."""
+        box = process.box()
+        process.fatal = box.fatal() if box else None
+        self.look_at(process)
+        if process.link is not None:
+            with contextlib.suppress(OSError):
+                process.link.send(layout.ACK, socket.MSG_DONTWAIT)
+
+    def record_events(self, process: Watched) -> None:
+        """Record what the probe noted since the last time."""
+        box = process.box()
+        if box is None:
+            return
+        records = list(box.events(process.events_read))
+        process.events_read = box.events_written
+        for record in records:
+            if isinstance(record.get("exception"), dict):
+                self.recorder.submit(evidence_of_event(process, record, self._around()), "event")
+
+    def record_end(self, process: Watched, ended: Ended) -> None:
+        """Record how the process ended, if that is worth a record."""
+        box = process.box()
+        process.fatal = process.fatal or (box.fatal() if box else None)
+        kills = _oom_kills_since(process) if ended.signal == signal.SIGKILL else 0
+        seen = Seen(
+            raised=process.fatal is not None,
+            frozen=process.frozen is not None,
+            left_cleanly=bool(box and box.left_cleanly),
+            oom_kills=kills,
+            asked=self.asked,
+            first=process.pid == self.target.pid,
+        )
+        end = classify(ended, seen)
+        if end is None or process.recorded:
+            return
+        if process.facts is not None and kills:
+            process.facts = replace(process.facts, cgroup={**process.facts.cgroup, "oom_kill_delta": kills})
+        if self.asked and end.level == "EVENT":
+            ended = replace(ended, evidence=(*ended.evidence, f"{exits.signal_name(self.asked)} came for the instance"))
+        self.recorder.submit(evidence_of_end(process, ended, end.level, end.trigger, self._around()), end.kind)
+        process.recorded = True
+
+    def record_without_end(self, process: Watched) -> None:
+        """An exception whose process lives on, because other threads do: recorded once, now."""
+        if process.fatal is None or process.recorded:
+            return
+        still = Ended(evidence=(f"the process still ran {LINGER_S:.0f} s after its main thread's exception",))
+        self.recorder.submit(evidence_of_end(process, still, "FULL", "exception", self._around()), "crash")
+        process.recorded = True
+
+    def _around(self) -> Circumstances:
+        reasons = (("stderrTail", self.door.no_tail), ("probe", self.door.no_probe))
+        missing = tuple(Missing(section, reason) for section, reason in reasons if reason)
+        return Circumstances(self.target, self.door.tail_text(), missing)
+
+
+def _oom_kills_since(process: Watched) -> int:
+    """OOM kills in the process's memory cgroup since we first looked at it."""
+    before = process.facts.cgroup.get("memory", {}).get("oomKills") if process.facts else None
+    if process.facts is None or before is None:
+        return 0
+    after = cgroup.read_cgroup(process.cgroup_text).get("memory", {}).get("oomKills")
+    return max(0, (after or 0) - before)
+
+
+def _sender(ancillary: list[tuple[int, int, bytes]]) -> int | None:
+    for level, kind, content in ancillary:
+        if level == socket.SOL_SOCKET and kind == socket.SCM_CREDENTIALS:
+            return int(CREDENTIALS.unpack(content[: CREDENTIALS.size])[0]) or None
+    return None

@@ -1,0 +1,201 @@
+"""Reads a black box: what the probe wrote inside the process, readable while it lives and after it is gone."""
+
+from __future__ import annotations
+
+import os
+import stat
+import struct
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from diag.agent.unmarshal import Torn, loads
+from diag.evidence import ExceptionSeen, Frame, Request, Thread, Witness
+from diag.model import Link, stamp
+from diag.probe.diag_probe import layout
+
+
+class Box:
+    """One look at a black box: a copy of its bytes, so that a writer cannot change them under the reader."""
+
+    def __init__(self, content: bytes) -> None:
+        self._content = content
+
+    @classmethod
+    def open(cls, path: Path) -> Box | None:
+        """The box at this path, or None where there is none that is whole. Never follows a link, never blocks."""
+        try:
+            descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        except OSError:
+            return None
+        with os.fdopen(descriptor, "rb") as file:
+            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+                return None
+            content = file.read(layout.SIZE)
+        whole = len(content) == layout.SIZE and content.startswith(layout.MAGIC)
+        return cls(content) if whole else None
+
+    @property
+    def left_cleanly(self) -> bool:
+        """Whether the interpreter ran its exit handlers."""
+        return self._content[layout.STATE_AT] == layout.LEFT_CLEANLY
+
+    @property
+    def events_written(self) -> int:
+        """How many events the probe ever wrote to the ring."""
+        return self._counter(layout.EVENTS_AT)
+
+    def header(self) -> dict[str, Any]:
+        """What the probe said of its interpreter when it was installed."""
+        return _mapping(self._record(layout.HEADER_AT, layout.HEADER_SIZE))
+
+    def fatal(self) -> dict[str, Any] | None:
+        """The exception that ends the process, where one was written."""
+        return _mapping(self._record(layout.FATAL_AT, layout.FATAL_SIZE)) or None
+
+    def events(self, since: int = 0) -> Iterator[dict[str, Any]]:
+        """The events still in the ring that were written after the first `since`, oldest first."""
+        written = self.events_written
+        for number in range(max(since, written - layout.EVENT_COUNT), written):
+            place = layout.EVENTS_RING_AT + number % layout.EVENT_COUNT * layout.EVENT_SIZE
+            event = _mapping(self._record(place, layout.EVENT_SIZE))
+            if event:
+                yield event
+
+    def witness(self) -> Witness:
+        """Everything the report wants to know, typed."""
+        in_flight = (self._request(layout.SLOTS_AT, number) for number in range(layout.SLOT_COUNT))
+        recent = (self._request(layout.RECENT_AT, number) for number in range(layout.RECENT_COUNT))
+        return Witness(
+            in_flight=tuple(sorted((r for r in in_flight if r), key=lambda r: r.started)),
+            finished=tuple(sorted((r for r in recent if r), key=lambda r: r.started)),
+            events=tuple(_event_line(event) for event in self.events()),
+            heap=_mapping(self._record(layout.HEAP_AT, layout.HEAP_SIZE)),
+            runtime=self.header(),
+            left_cleanly=self.left_cleanly,
+            requests_started=self._counter(layout.STARTED_AT),
+            requests_finished=self._counter(layout.FINISHED_AT),
+            dropped=self._counter(layout.DROPPED_AT),
+        )
+
+    def _counter(self, offset: int) -> int:
+        return int(struct.unpack_from("<Q", self._content, offset)[0])
+
+    def _request(self, start: int, number: int) -> Request | None:
+        record = self._record(start + number * layout.SLOT_SIZE, layout.SLOT_SIZE)
+        if not isinstance(record, tuple) or len(record) not in (7, 9):
+            return None
+        request_id, trace_id, span_id, method, path, started, thread_id = record[:7]
+        moment = _moment(started)
+        if moment is None or not isinstance(thread_id, int):
+            return None
+        duration, status = record[7:] if len(record) == 9 else (None, None)
+        return Request(
+            started=moment,
+            thread_id=thread_id,
+            method=str(method or ""),
+            path=str(path or ""),
+            request_id=_text(request_id),
+            trace_id=_text(trace_id),
+            span_id=_text(span_id),
+            duration_s=duration if isinstance(duration, float) else None,
+            status=status if isinstance(status, int) else None,
+        )
+
+    def _record(self, offset: int, size: int) -> Any:
+        length = struct.unpack_from("<I", self._content, offset)[0]
+        if not 0 < length <= size - 4:
+            return None
+        try:
+            return loads(self._content[offset + 4 : offset + 4 + length])
+        except Torn:
+            return None
+
+
+def read(path: Path) -> Witness | None:
+    """What the black box at this path says, or None where there is none that is whole."""
+    box = Box.open(path)
+    return box.witness() if box else None
+
+
+def exception_seen(record: Mapping[str, Any]) -> ExceptionSeen:
+    """The typed exception of a record's `exception` entry; tolerant of anything a torn record may hold."""
+    return ExceptionSeen(
+        type=str(record.get("type") or "?"),
+        module=_text(record.get("module")),
+        message=str(record.get("message") or ""),
+        frames=frames_seen(record.get("frames")),
+        cause=_nested(record.get("cause")),
+        context=_nested(record.get("context")),
+        exceptions=tuple(exception_seen(item) for item in record.get("exceptions") or () if isinstance(item, dict)),
+        notes=tuple(str(note) for note in record.get("notes") or ()),
+    )
+
+
+def frames_seen(records: Any) -> tuple[Frame, ...]:
+    """The typed frames of a list of FRAME records, innermost first."""
+    frames = []
+    for record in records or ():
+        function, file, line, module, local_values = (*record, None, None, None, None, None)[:5]
+        named = {str(k): str(v) for k, v in local_values.items()} if isinstance(local_values, dict) else None
+        frames.append(
+            Frame(str(function), _text(file), line if isinstance(line, int) else None, _text(module), "python", named)
+        )
+    return tuple(frames)
+
+
+def threads_seen(fatal: Mapping[str, Any], pid: int) -> tuple[Thread, ...]:
+    """All threads of an exception record, the one that raised first, with the exception's own frames."""
+    crashed = fatal.get("tid") or pid
+    raised = exception_seen(fatal.get("exception") or {})
+    names = {tid: name for tid, name, _ in fatal.get("threads") or ()}
+    first = Thread(crashed, _text(names.get(crashed)), crashed=True, frames=raised.frames)
+    others = tuple(
+        Thread(tid or 0, _text(name), frames=frames_seen(frames))
+        for tid, name, frames in fatal.get("threads") or ()
+        if tid != crashed
+    )
+    return (first, *others)
+
+
+def request_link(record: Mapping[str, Any]) -> Link | None:
+    """The request an exception record belongs to."""
+    request = record.get("request")
+    if not isinstance(request, tuple) or len(request) != 3 or not any(request):
+        return None
+    return Link(*(_text(part) for part in request))
+
+
+def moment_of(record: Mapping[str, Any]) -> datetime | None:
+    """The time a record was written, aware, UTC."""
+    return _moment(record.get("time"))
+
+
+def _nested(record: Any) -> ExceptionSeen | None:
+    return exception_seen(record) if isinstance(record, dict) else None
+
+
+def _event_line(event: Mapping[str, Any]) -> dict[str, Any]:
+    raised = exception_seen(event.get("exception") or {})
+    moment = moment_of(event)
+    return {
+        "time": stamp(moment) if moment else None,
+        "kind": str(event.get("kind") or "event"),
+        "message": f"{raised.type}: {raised.message}" if raised.message else raised.type,
+    }
+
+
+def _moment(seconds: Any) -> datetime | None:
+    try:
+        return datetime.fromtimestamp(seconds, UTC)
+    except (TypeError, ValueError, OverflowError, OSError):
+        return None
+
+
+def _mapping(value: Any) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+def _text(value: Any) -> str | None:
+    return value if isinstance(value, str) and value else None

@@ -1,0 +1,76 @@
+"""Starts the command with the probe injected."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Mapping
+from pathlib import Path
+
+from diag.agent import signals
+from diag.agent.door import SOCKET_NAME, Door
+from diag.probe import FOLDER
+from diag.probe.diag_probe import layout
+
+NOT_FOUND, NOT_EXECUTABLE = 127, 126
+
+
+class CannotExecute(Exception):
+    """The command was not started; `status` is what a shell would exit with."""
+
+    def __init__(self, command: str, error: OSError) -> None:
+        super().__init__(f"{command}: {error.strerror}")
+        self.status = NOT_FOUND if isinstance(error, FileNotFoundError) else NOT_EXECUTABLE
+
+
+def launch(command: list[str], door: Door, folder: Path, *, with_locals: bool = False) -> int:
+    """Start the command; returns its pid. Raises CannotExecute."""
+    environment = dict(os.environ)
+    if door.no_probe is None:
+        inject(environment, folder / SOCKET_NAME, with_locals=with_locals)
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, ())
+    signals.block()
+    try:
+        return _start_child(command, environment, door.stderr, mask)
+    finally:
+        door.child_started()
+
+
+def inject(environment: dict[str, str], socket_path: Path, *, with_locals: bool) -> None:
+    """Put the probe into a child's environment; what the user set is kept, behind ours."""
+    theirs = environment.get("PYTHONPATH")
+    environment["PYTHONPATH"] = f"{FOLDER}:{theirs}" if theirs else str(FOLDER)
+    environment[layout.ENV_SOCKET] = str(socket_path)
+    if with_locals:
+        environment[layout.ENV_LOCALS] = "1"
+
+
+def _start_child(command: list[str], environment: Mapping[str, str], stderr: int | None, mask: set[int]) -> int:
+    """Fork and exec; what exec refuses comes back through a pipe that closes when it succeeds."""
+    heard, told = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        _become(command, environment, stderr, mask, told)
+    os.close(told)
+    with os.fdopen(heard, "rb") as pipe:
+        refused = pipe.read()
+    if refused:
+        os.waitpid(pid, 0)
+        number = int(refused)
+        raise CannotExecute(command[0], OSError(number, os.strerror(number)))
+    return pid
+
+
+def _become(command: list[str], environment: Mapping[str, str], stderr: int | None, mask: set[int], told: int) -> None:
+    try:
+        if stderr is not None:
+            os.dup2(stderr, 2)
+        # Python ignores these two for itself; a program expects the default.
+        signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+        signal.signal(signal.SIGXFSZ, signal.SIG_DFL)
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        os.execvpe(command[0], command, environment)
+    except OSError as error:
+        os.write(told, str(error.errno).encode())
+    finally:
+        os._exit(NOT_EXECUTABLE)

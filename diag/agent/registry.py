@@ -1,0 +1,132 @@
+"""Which instances run on this machine: each agent keeps a folder in the run folder, with who it watches.
+
+<run_dir>/<instance_id>/instance.json   who is watched, by whom
+<run_dir>/<instance_id>/s               the door that probes connect to
+<run_dir>/<instance_id>/bb/             black boxes; `<pid>.<start ticks>.bb` once the agent knows the process
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from diag.config import Settings
+from diag.errors import NoSuchInstance, UsageError
+from diag.probe.diag_probe import layout
+
+FILE_NAME = "instance.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """An instance, or a single process of nobody's. `run_dir` and `agent_pid` are None where no agent watches it."""
+
+    pid: int
+    start_ticks: int
+    name: str
+    service: str
+    instance_id: str
+    host: str = ""
+    start_time: str = ""
+    labels: Mapping[str, str] = field(default_factory=dict)
+    command: tuple[str, ...] = ()
+    agent_pid: int | None = None
+    agent_start_ticks: int | None = None
+    run_dir: Path | None = None
+
+
+def start_ticks(pid: int) -> int | None:
+    """When the process started, in clock ticks since boot (proc_pid_stat(5), field 22); None where there is none."""
+    try:
+        return int(Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()[19])
+    except (OSError, IndexError, ValueError):
+        return None
+
+
+def alive(pid: int | None, ticks: int | None) -> bool:
+    """Whether this very process, not another with its pid, still runs."""
+    return pid is not None and ticks is not None and start_ticks(pid) == ticks
+
+
+def publish(target: Target) -> None:
+    """Write the instance's file, whole or not at all."""
+    assert target.run_dir is not None
+    content = {f.name: getattr(target, f.name) for f in fields(target) if f.name != "run_dir"}
+    content["labels"] = dict(target.labels)
+    part = target.run_dir / f".{FILE_NAME}"
+    part.write_text(json.dumps(content))
+    part.chmod(0o600)
+    part.rename(target.run_dir / FILE_NAME)
+
+
+def published(settings: Settings) -> list[Target]:
+    """Every instance with a folder here, whether its agent still lives or not."""
+    found = [_load(path) for path in sorted(settings.run_dir.glob(f"*/{FILE_NAME}"))]
+    return [target for target in found if target is not None]
+
+
+def running(settings: Settings) -> list[Target]:
+    """The instances whose first process still runs, oldest first."""
+    living = [target for target in published(settings) if alive(target.pid, target.start_ticks)]
+    return sorted(living, key=lambda target: target.start_ticks)
+
+
+def find(settings: Settings, text: str) -> Target:
+    """The one instance that a name, an instance id (or its start), or a pid means.
+
+    Raises NoSuchInstance, or UsageError where several answer.
+    """
+    if text.isdecimal():
+        return _find_pid(settings, int(text))
+    known = running(settings)
+    matches = [t for t in known if t.name == text] or [t for t in known if t.instance_id.startswith(text)]
+    if not matches:
+        raise NoSuchInstance(f"no instance is called {text!r}.")
+    if len(matches) > 1:
+        listed = ", ".join(f"{target.pid}" for target in matches)
+        raise UsageError(f"{len(matches)} instances are called {text!r}.", f"Say which one by its pid: {listed}.")
+    return matches[0]
+
+
+def black_box(run_dir: Path | None, pid: int) -> Path | None:
+    """The black box of this process of an instance, where a probe is linked."""
+    ticks = start_ticks(pid)
+    if run_dir is None or ticks is None:
+        return None
+    path = box_path(run_dir, pid, ticks)
+    return path if path.exists() else None
+
+
+def box_path(run_dir: Path, pid: int, ticks: int) -> Path:
+    """Where the agent keeps the black box of a process it knows."""
+    return run_dir / layout.BOX_FOLDER / f"{pid}.{ticks}{layout.BOX_SUFFIX}"
+
+
+def _find_pid(settings: Settings, pid: int) -> Target:
+    ticks = start_ticks(pid)
+    if ticks is None:
+        raise NoSuchInstance(f"no process has the pid {pid}.")
+    for target in running(settings):
+        if pid == target.pid:
+            return target
+        if target.run_dir is not None and box_path(target.run_dir, pid, ticks).exists():
+            return _process_of(target, pid, ticks)
+    name = Path(f"/proc/{pid}/comm").read_text(errors="replace").strip()
+    return Target(pid, ticks, name, settings.service or name, f"{os.uname().nodename}/{pid}/{ticks}")
+
+
+def _process_of(target: Target, pid: int, ticks: int) -> Target:
+    values: dict[str, Any] = {f.name: getattr(target, f.name) for f in fields(target)}
+    return Target(**{**values, "pid": pid, "start_ticks": ticks, "start_time": ""})
+
+
+def _load(path: Path) -> Target | None:
+    try:
+        content = json.loads(path.read_text())
+        return Target(**{**content, "command": tuple(content["command"]), "run_dir": path.parent})
+    except (OSError, ValueError, KeyError, TypeError):
+        return None  # being written, or not ours

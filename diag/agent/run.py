@@ -1,0 +1,81 @@
+"""`diag run` from start to end: the child first, everything else while it starts."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+from diag.agent.door import Door
+from diag.agent.launch import CannotExecute, launch
+from diag.config import Settings, parse_labels
+from diag.model import new_capture_id, now, stamp
+
+
+def run_command(command: list[str], settings: Settings, *, name: str | None = None) -> int:
+    """Run the command as our child and watch it; returns its exit status, 128+n for a signal.
+
+    Raises BadSetting before the start; after it nothing of ours changes how the command ends.
+    """
+    labels = parse_labels(settings.labels)
+    name = name or Path(command[0]).name
+    instance_id = new_capture_id()
+    # Short, because a Unix socket's path ends at 107 bytes.
+    folder = settings.run_dir / instance_id[-12:]
+    door = Door(folder)
+    try:
+        pid = launch(command, door, folder, with_locals=settings.locals)
+    except CannotExecute as error:
+        _say_not_executed(str(error))
+        return error.status
+    else:
+        return _watch(pid, door, folder, settings, (name, instance_id, labels, tuple(command)))
+    finally:
+        door.close()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _watch(
+    pid: int,
+    door: Door,
+    folder: Path,
+    settings: Settings,
+    identity: tuple[str, str, dict[str, str], tuple[str, ...]],
+) -> int:
+    # Heavy, and none of it is needed before the child runs.
+    from diag.agent import registry
+    from diag.agent.attend import Attendant
+    from diag.agent.delivery import Delivery
+    from diag.agent.recorder import Recorder
+    from diag.agent.strangers import adopt_orphans
+    from diag.agent.supervise import Supervisor
+    from diag.redact import Redactor
+
+    adopt_orphans()
+    name, instance_id, labels, command = identity
+    target = registry.Target(
+        pid=pid,
+        start_ticks=registry.start_ticks(pid) or 0,
+        name=name,
+        service=settings.service or name,
+        instance_id=instance_id,
+        host=os.uname().nodename,
+        start_time=stamp(now()),
+        labels=labels,
+        command=tuple(Redactor().argv(command)),
+        agent_pid=os.getpid(),
+        agent_start_ticks=registry.start_ticks(os.getpid()),
+        run_dir=folder if door.no_probe is None else None,
+    )
+    if target.run_dir is not None:
+        registry.publish(target)
+    delivery = Delivery(settings)
+    recorder = Recorder(settings, delivery)
+    ended = Supervisor(Attendant(target, settings, recorder, door)).run()
+    recorder.finish()
+    delivery.finish()
+    return ended.status if ended.status is not None else 128 + (ended.signal or 0)
+
+
+def _say_not_executed(sentence: str) -> None:
+    os.write(2, f"diag: {sentence}\n".encode(errors="replace"))

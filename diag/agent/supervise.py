@@ -1,0 +1,182 @@
+"""The agent's loop: one thread that waits for signals, probes and ends, and sleeps while nothing happens."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+import signal
+import socket
+import time
+from collections.abc import Callable
+
+from diag.agent import exits, registry
+from diag.agent.attend import CREDENTIALS, LINGER_S, Attendant
+from diag.agent.classify import ASKING
+from diag.agent.signals import Arrivals
+from diag.agent.watched import Watched
+from diag.evidence import Ended
+
+LAST_WORDS_S = 0.2
+
+
+class Supervisor:
+    """Watches one instance: its first process, which is our child, and every process that a probe links."""
+
+    def __init__(self, attendant: Attendant) -> None:
+        self._attendant = attendant
+        self._door = attendant.door
+        self._child = attendant.target.pid
+        self._processes: dict[int, Watched] = {}
+        self._orphans: dict[int, int] = {}  # pid -> wait status of a process that was handed to us
+        self._overdue: dict[int, float] = {}  # pid -> when its exception is recorded without its end, monotonic
+        self._ended: Ended | None = None
+        self._arrivals = Arrivals()
+        self._poll = select.epoll()
+        self._ready: dict[int, Callable[[], None]] = {}
+
+    def run(self) -> Ended:
+        """Watch until the first process has ended; returns how."""
+        self._watch(self._child)
+        self._wait_for(self._arrivals.fileno(), self._signals_arrived)
+        if self._door.connected:
+            self._wait_for(self._door.fileno(), self._probe_arrived)
+        while self._ended is None:
+            self._turn(self._patience())
+        self._hear_last_words()
+        return self._ended
+
+    def _turn(self, patience_s: float) -> None:
+        for descriptor, _ in self._poll.poll(patience_s):
+            # An earlier one of this round may have ended it.
+            if ready := self._ready.get(descriptor):
+                ready()
+        current = time.monotonic()
+        for pid in [pid for pid, due in self._overdue.items() if due <= current]:
+            del self._overdue[pid]
+            self._attendant.record_without_end(self._processes[pid])
+
+    def _wait_for(self, descriptor: int, ready: Callable[[], None]) -> None:
+        self._ready[descriptor] = ready
+        self._poll.register(descriptor, select.EPOLLIN)
+
+    def _forget(self, descriptor: int) -> None:
+        if self._ready.pop(descriptor, None) is not None:
+            with contextlib.suppress(OSError):  # closing it has unregistered it
+                self._poll.unregister(descriptor)
+
+    def _patience(self) -> float:
+        return max(0.0, min(self._overdue.values()) - time.monotonic()) if self._overdue else -1
+
+    def _signals_arrived(self) -> None:
+        for number, from_terminal in self._arrivals.take():
+            if number == signal.SIGCHLD:
+                self._reap_orphans()
+                continue
+            if number in ASKING:
+                self._attendant.asked = number
+            if not from_terminal:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(self._child, number)
+            if number == signal.SIGTSTP:
+                os.kill(os.getpid(), signal.SIGSTOP)
+
+    def _reap_orphans(self) -> None:
+        """As PID 1, and as the nearest ancestor that asked for orphans, we are handed processes of the instance.
+
+        Tools that we run have ended by now: they run inside one turn of the loop.
+        """
+        while True:
+            try:
+                ended = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+            except ChildProcessError:
+                return
+            if ended is None or ended.si_pid == self._child:
+                return
+            pid, status = os.waitpid(ended.si_pid, 0)
+            if self._door.is_guard(pid):
+                self._reopen_door()
+            elif pid in self._processes:
+                self._orphans[pid] = status
+
+    def _reopen_door(self) -> None:
+        self._forget(self._door.fileno())
+        self._door.reopen()
+        self._wait_for(self._door.fileno(), self._probe_arrived)
+
+    def _probe_arrived(self) -> None:
+        for link in self._door.admit():
+            self._greet(link)
+        if not self._door.alive:
+            self._forget(self._door.fileno())
+
+    def _greet(self, link: socket.socket) -> None:
+        pid, uid, _ = CREDENTIALS.unpack(link.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, CREDENTIALS.size))
+        process = self._processes.get(pid) or self._watch(pid)
+        if process is None or os.geteuid() not in (0, uid):
+            link.close()
+            return
+        self._unlink(process)  # exec: a new interpreter in the same process
+        link.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
+        process.link = link
+        self._attendant.look_at(process)
+        self._wait_for(link.fileno(), lambda: self._probe_spoke(process))
+
+    def _watch(self, pid: int) -> Watched | None:
+        ticks = registry.start_ticks(pid)
+        try:
+            pidfd = os.pidfd_open(pid)
+        except OSError:
+            return None
+        process = self._processes[pid] = Watched(pid, ticks or 0, pidfd)
+        self._attendant.look_at(process)
+        if process.facts is not None:
+            process.parent = self._processes.get(process.facts.parent_pid)
+        self._wait_for(pidfd, lambda: self._process_ended(process))
+        return process
+
+    def _unlink(self, process: Watched) -> None:
+        if process.link is not None:
+            self._forget(process.link.fileno())
+            process.unlink()
+
+    def _probe_spoke(self, process: Watched) -> None:
+        descriptor = process.link.fileno() if process.link else -1
+        self._attendant.listen(process, lambda pid: self._processes.get(pid) or self._watch(pid))
+        if process.link is None:
+            self._forget(descriptor)
+        if process.fatal is not None and not process.recorded:
+            self._overdue.setdefault(process.pid, time.monotonic() + LINGER_S)
+
+    def _process_ended(self, process: Watched) -> None:
+        self._forget(process.pidfd)
+        if process.pid == self._child:
+            # It may have lived for a moment only, with its probe still at the door.
+            for link in self._door.settle():
+                self._greet(link)
+        self._probe_spoke(process)
+        ended = self._how_it_ended(process)
+        self._attendant.record_events(process)
+        self._attendant.record_end(process, ended)
+        self._unlink(process)
+        process.close()
+        del self._processes[process.pid]
+        self._overdue.pop(process.pid, None)
+        if process.pid == self._child:
+            self._ended = ended
+
+    def _how_it_ended(self, process: Watched) -> Ended:
+        if process.pid == self._child:
+            _, status = os.waitpid(process.pid, 0)
+            return exits.from_wait_status(status, "wait status of our child")
+        if process.pid in self._orphans:
+            return exits.from_wait_status(self._orphans.pop(process.pid), "wait status of an orphan handed to us")
+        return exits.of_stranger(process.pid, process.pidfd)
+
+    def _hear_last_words(self) -> None:
+        """What other processes of the instance were saying when the first one ended."""
+        until = time.monotonic() + LAST_WORDS_S
+        self._turn(0)
+        while any(p.frozen or p.fatal for p in self._processes.values()) and time.monotonic() < until:
+            self._turn(max(0.0, until - time.monotonic()))
+        self._door.settle()

@@ -1,0 +1,170 @@
+"""One process of an instance while the agent watches it, and the evidence it leaves."""
+
+from __future__ import annotations
+
+import os
+import socket
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from diag.agent.blackbox import Box, exception_seen, moment_of, request_link, threads_seen
+from diag.agent.freeze import Frozen
+from diag.agent.registry import Target
+from diag.evidence import Ended, Evidence, ProcessFacts, Thread, Witness
+from diag.model import Cost, Instance, Level, Link, Missing, TriggerKind, new_capture_id, now, stamp
+
+
+@dataclass(slots=True)
+class Watched:
+    """What the agent holds of one process. `facts` is the last look at /proc, `box` its black box."""
+
+    pid: int
+    ticks: int
+    pidfd: int
+    parent: Watched | None = None
+    link: socket.socket | None = None
+    box_path: Path | None = None
+    facts: ProcessFacts | None = None
+    missing: tuple[Missing, ...] = ()
+    events_read: int = 0
+    fatal: dict[str, Any] | None = None
+    frozen: Frozen | None = None
+    recorded: bool = False
+    cgroup_text: str = ""
+    last_box: Box | None = field(default=None, repr=False)
+
+    def box(self) -> Box | None:
+        """The black box as it is now; the last one read where it is gone."""
+        if self.box_path is not None:
+            self.last_box = Box.open(self.box_path) or self.last_box
+        return self.last_box
+
+    def unlink(self) -> None:
+        """The probe has gone, or another takes its place."""
+        if self.link is not None:
+            self.link.close()
+            self.link = None
+
+    def close(self) -> None:
+        """Let go of every descriptor and of the black box."""
+        self.unlink()
+        os.close(self.pidfd)
+        if self.box_path is not None:
+            self.box_path.unlink(missing_ok=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Circumstances:
+    """What the agent knows about the instance as a whole at the moment of an end."""
+
+    target: Target
+    stderr_tail: str | None
+    missing: tuple[Missing, ...] = ()
+
+
+def instance_of(process: Watched, target: Target) -> Instance:
+    """The identity that captures of this process carry."""
+    witness_runtime = _runtime(process.box())
+    parent = process.parent
+    return Instance(
+        service=target.service,
+        name=target.name,
+        instance_id=target.instance_id,
+        host=target.host,
+        pid=process.pid,
+        start_time=stamp(process.facts.start_time) if process.facts else target.start_time,
+        runtime=witness_runtime,
+        labels=target.labels,
+        parent={"pid": parent.pid, "start_time": stamp(parent.facts.start_time)} if parent and parent.facts else None,
+    )
+
+
+def evidence_of_end(
+    process: Watched, ended: Ended, level: Level, trigger: TriggerKind, around: Circumstances
+) -> Evidence:
+    """Everything known of a process that has ended, or that is about to."""
+    box = process.box()
+    witness = box.witness() if box else None
+    frozen = process.frozen
+    return Evidence(
+        capture_id=new_capture_id(),
+        time=_time_of(process),
+        instance=instance_of(process, around.target),
+        trigger=trigger,
+        level=level,
+        process=frozen.facts if frozen and frozen.facts else process.facts,
+        threads=_threads(process),
+        exception=exception_seen(process.fatal["exception"]) if process.fatal else None,
+        fault=frozen.fault if frozen else None,
+        ended=ended,
+        witness=witness,
+        stderr_tail=around.stderr_tail,
+        links=_links(process, witness),
+        incomplete=(*around.missing, *process.missing, *(frozen.missing if frozen else ()), *_unseen(process, witness)),
+        cost=frozen.cost if frozen else Cost(),
+    )
+
+
+def evidence_of_event(process: Watched, record: dict[str, Any], around: Circumstances) -> Evidence:
+    """An exception in a process that lives on."""
+    box = process.box()
+    link = request_link(record)
+    return Evidence(
+        capture_id=new_capture_id(),
+        time=moment_of(record) or now(),
+        instance=instance_of(process, around.target),
+        trigger="exception",
+        level="EVENT",
+        process=process.facts,
+        threads=threads_seen(record, process.pid)[:1],
+        exception=exception_seen(record["exception"]),
+        witness=box.witness() if box else None,
+        links=(link,) if link else (),
+        incomplete=around.missing,
+    )
+
+
+def _time_of(process: Watched) -> datetime:
+    if process.frozen:
+        return process.frozen.time
+    return (moment_of(process.fatal) if process.fatal else None) or now()
+
+
+def _threads(process: Watched) -> tuple[Thread, ...]:
+    if process.frozen:
+        return process.frozen.threads
+    return threads_seen(process.fatal, process.pid) if process.fatal else ()
+
+
+def _links(process: Watched, witness: Witness | None) -> tuple[Link, ...]:
+    """The request of the crashing thread first, then the others in flight, each once."""
+    found: list[Link] = []
+    if process.fatal and (link := request_link(process.fatal)):
+        found.append(link)
+    crashed = next((thread.thread_id for thread in _threads(process) if thread.crashed), None)
+    in_flight = witness.in_flight if witness else ()
+    ordered = sorted(in_flight, key=lambda request: request.thread_id != crashed)
+    found += [request.link for request in ordered if request.request_id or request.trace_id]
+    return tuple(dict.fromkeys(found))
+
+
+def _unseen(process: Watched, witness: Witness | None) -> tuple[Missing, ...]:
+    """What an end that only its parent saw cannot show."""
+    missing = []
+    if witness is None:
+        missing.append(Missing("recent", "probe absent: nothing was written inside this process"))
+    if not process.frozen and not process.fatal:
+        missing.append(Missing("threads", "the process ended without a moment in which its stacks could be read"))
+    return tuple(missing)
+
+
+def _runtime(box: Box | None) -> str:
+    header = box.header() if box else {}
+    version = header.get("version")
+    return (
+        f"{str(header.get('implementation') or 'python').lower().replace('cpython', 'python')} {version}"
+        if version
+        else ""
+    )
