@@ -22,9 +22,9 @@ def wrap(session, app):
         try:
             result = app(environ, start)
         except BaseException as exc:
-            _fail(session, request, exc)
-            # From Python 3.11 on a bare raise takes the traceback from here, so the program's log has no frame of ours.
+            # Without our frame; from Python 3.11 on the bare raise takes it from here, and the program's log has none.
             exc.__traceback__ = exc.__traceback__.tb_next
+            _fail(session, request, exc)
             raise
         return _follow(session, request, environ, result)
 
