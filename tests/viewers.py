@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -66,7 +66,8 @@ def running(store: Path, *arguments: str, environ: dict[str, str] | None = None)
             yield Running(_address(process), store, process)
         finally:
             # The worker is gunicorn's child: its whole group goes, whatever state the test left it in.
-            os.killpg(process.pid, signal.SIGKILL)
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
             process.wait(TIMEOUT_S)
 
 

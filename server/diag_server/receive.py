@@ -91,13 +91,13 @@ def check_artifacts(store: Store, tenant: str, capture: Capture) -> None:
 def put_once(store: Store, key: str, received: Received, content_type: str) -> bool:
     """Store what was received; False where the same bytes were there already. Raises StoreConflict."""
     there = store.stat(key)
-    if there is not None and there.size_bytes != received.size_bytes:
-        raise StoreConflict(f"{key} is there already with {there.size_bytes} other bytes.", _CONFLICT_HELP)
-    store.put(key, received.path, size_bytes=received.size_bytes, sha256=received.sha256, content_type=content_type)
+    try:
+        store.put(key, received.path, size_bytes=received.size_bytes, sha256=received.sha256, content_type=content_type)
+    except StoreConflict as error:
+        raise StoreConflict(
+            f"{key} is there already with other bytes.", "Objects are never replaced: send it as a new capture."
+        ) from error
     return there is None
-
-
-_CONFLICT_HELP = "Objects are never replaced: send it as a new capture."
 
 
 def _check_sum(store: Store, key: str, artifact: Artifact) -> None:

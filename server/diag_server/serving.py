@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import ipaddress
+import signal
 import socket
 from collections.abc import Callable
 from contextlib import suppress
@@ -67,6 +68,11 @@ def run(app: Flask, listener: socket.socket, threads: int, ready: Callable[[str]
     return 0
 
 
+def _leave_interrupts_to_the_master(_worker: Any) -> None:
+    # Ctrl-C reaches the whole group; told twice at once, gunicorn's worker locks itself up in its own handler.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
 class _Gunicorn(BaseApplication):  # type: ignore[misc]  # gunicorn has no types
     def __init__(self, app: Flask, descriptor: int, threads: int, ready: Callable[[], None]) -> None:
         self._app = app
@@ -79,6 +85,7 @@ class _Gunicorn(BaseApplication):  # type: ignore[misc]  # gunicorn has no types
             "graceful_timeout": GRACE_S,
             "control_socket_disable": True,  # its place is the home folder, shared by every gunicorn there
             "when_ready": lambda _arbiter: ready(),
+            "post_worker_init": _leave_interrupts_to_the_master,
             "proc_name": "diag serve",
         }
         super().__init__()

@@ -74,7 +74,7 @@ def groups() -> Response:
     return jsonify({"groups": [_group(one) for one in found]})
 
 
-@blueprint.get("/groups/<fingerprint>")
+@blueprint.get("/groups/<path:fingerprint>")
 @allow("viewer")
 def group(fingerprint: str) -> dict[str, Any]:
     """One fingerprint, with its instances and the innermost frames of its latest capture."""

@@ -16,7 +16,7 @@ from diag_server.views.overview import with_trends
 blueprint = Blueprint("groups", __name__)
 
 
-@blueprint.get("/groups/<fingerprint>")
+@blueprint.get("/groups/<path:fingerprint>")
 @allow("viewer")
 def page(fingerprint: str) -> str:
     """The group of a fingerprint."""

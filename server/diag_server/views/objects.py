@@ -72,11 +72,10 @@ def delete(key: str) -> tuple[str, int]:
 @allow("viewer")
 def listing() -> Response:
     """Objects under a prefix in key order, or with `delimiter=/` its folders."""
-    prefix = _within(request.args.get("prefix", ""))
+    asked = request.args.get("prefix", "")
+    prefix = _within(asked)
     if request.args.get("delimiter"):
-        if not prefix.endswith("/"):
-            raise BadRequest("A listing of folders needs a prefix that ends with `/`.")
-        return jsonify({"folders": viewer().store.folders(prefix)})
+        return jsonify({"folders": _folders(asked, prefix)})
     limit = _limit()
     found = list(islice(viewer().store.objects(prefix, start_after=request.args.get("start_after", "")), limit + 1))
     rows = [{"key": one.key, "size_bytes": one.size_bytes} for one in found[:limit]]
@@ -151,6 +150,14 @@ def _index(capture: Capture) -> None:
     except DBAPIError as error:
         # It is stored, which is what was asked; the next look into the store finds it again.
         log.warning("%s is stored but not indexed yet: %s", capture.capture_id, error.orig)
+
+
+def _folders(asked: str, prefix: str) -> list[str]:
+    if not asked.endswith("/"):
+        raise BadRequest("A listing of folders needs a prefix that ends with `/`.")
+    if asked == prefix:
+        return viewer().store.folders(prefix)
+    return [prefix.removeprefix(asked).partition("/")[0] + "/"]
 
 
 def _within(prefix: str) -> str:
