@@ -1,0 +1,93 @@
+"""`diag flush`: get everything into the store now, and account for it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import timedelta
+
+import click
+
+from diag import config
+from diag.cli.output import age, print_json
+from diag.config import Settings
+from diag.errors import DiagError, NotUploaded
+from diag.model import now
+from diag.spool import Account, Spool
+from diag.upload.stores import open_store
+from diag.upload.uploader import Drained, drain
+
+
+@click.command()
+@click.option("--json", "as_json", is_flag=True, help="The account as an object, for programs.")
+def flush(as_json: bool) -> None:
+    """Send what waits in the spool to the store now, and say where every capture is.
+
+    First whatever a killed agent left behind is found and finished. Ends with 5 while something still waits; nothing
+    is lost by that.
+
+    \b
+    Examples:
+      diag flush
+      diag flush --json | jq .pending
+      DIAG_STORE=https://viewer.example DIAG_TOKEN=… diag flush
+    """
+    settings = config.load()
+    store = open_store(settings.store_url, settings.token)
+    spool = Spool.of(settings)
+    recovered, trouble = _recover(spool, settings)
+    drained = drain(spool, store, settings.tenant, deadline=None)
+    account = spool.account()
+    if as_json:
+        print_json({**account.to_json(), "recovered": recovered, "now": drained.to_json()})
+    else:
+        _show(account, drained, recovered, store.url)
+    _finish(account, drained, trouble, spool)
+
+
+def _recover(spool: Spool, settings: Settings) -> tuple[int, DiagError | None]:
+    """Finish what killed agents left; what cannot be finished now does not keep the rest from the store."""
+    from diag.agent.recover import recover
+
+    count: int = 0
+    trouble: DiagError | None = None
+    steps: tuple[Callable[[], int], ...] = (lambda: len(spool.recover()), lambda: recover(settings))
+    for step in steps:
+        try:
+            count += step()
+        except DiagError as error:
+            trouble = error
+    return count, trouble
+
+
+def _show(account: Account, drained: Drained, recovered: int, url: str) -> None:
+    rows = [("stored", account.stored, f"{drained.stored} now, in {url}" if drained.stored else "")]
+    waited = account.oldest_pending_s
+    rows.append(
+        (
+            "pending",
+            account.pending,
+            "" if waited is None else f"the oldest for {age(now() - timedelta(seconds=waited))}",
+        )
+    )
+    rows.append(("quarantined", account.quarantined, f"{drained.quarantined} now" if drained.quarantined else ""))
+    dropped = account.dropped
+    rows.append(("dropped", sum(dropped.values()), ", ".join(f"{count} {reason}" for reason, count in dropped.items())))
+    rows.append(("received", account.received, f"{recovered} found after a killed agent" if recovered else ""))
+    width = max(len(str(count)) for _, count, _ in rows)
+    for name, count, note in rows:
+        click.echo(f"{name:<12} {count:>{width}}   {note}".rstrip())
+
+
+def _finish(account: Account, drained: Drained, trouble: DiagError | None, spool: Spool) -> None:
+    if drained.quarantined:
+        click.echo(f"diag: {spool.root / 'quarantine'} holds what the store will not take; .reason says why.", err=True)
+    if account.pending:
+        captures = "1 capture waits" if account.pending == 1 else f"{account.pending} captures wait"
+        why = drained.trouble or trouble
+        if why is None:
+            raise NotUploaded(
+                f"{captures} in {spool.root}: another diag is writing or sending.", "Run `diag flush` again."
+            )
+        raise NotUploaded(f"{captures} in {spool.root}. {why}", why.help_text or None)
+    if trouble is not None:
+        raise trouble

@@ -1,0 +1,97 @@
+"""`diag get`: the files of a capture."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import BinaryIO
+
+import click
+
+from diag import config
+from diag.cli.captures import Captures, Known
+from diag.errors import DiagError, NoSuchCapture, UsageError
+from diag.model import MANIFEST, Artifact, valid_name
+
+
+@click.command()
+@click.argument("capture_id", metavar="ID")
+@click.argument("names", nargs=-1, metavar="[NAME]...")
+@click.option("-o", "--output", metavar="DIR", help="The folder to write to; `-` prints one file. Default: ./ID")
+def get(capture_id: str, names: tuple[str, ...], output: str | None) -> None:
+    """Fetch the files of capture ID, verified, and print where they are.
+
+    ID may be the start of an id, as `diag ls` shows it. Without a NAME all files come, with their manifest.
+
+    \b
+    Examples:
+      diag get 019f3c1a                       all files, into a folder named by the id
+      diag get 019f3c1a report.json -o .      one file, here
+      diag get 019f3c1a report.json -o - | jq .verdict
+    """
+    captures = Captures(config.load())
+    known = captures.find(capture_id)
+    wanted = _wanted(known, names)
+    if output == "-":
+        if len(names) != 1:
+            raise UsageError("`-o -` prints one file: name it.", _listing(known))
+        with captures.open(known, wanted[0]) as source:
+            shutil.copyfileobj(source, sys.stdout.buffer)
+        return
+    folder = Path(output or known.capture.capture_id)
+    try:
+        _write(captures, known, wanted, folder, whole=not names)
+    except OSError as error:
+        raise DiagError(
+            f"{error.filename or folder} cannot be written: {error.strerror}.", "-o names another folder."
+        ) from error
+
+
+def _write(captures: Captures, known: Known, wanted: Sequence[Artifact], folder: Path, *, whole: bool) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    for artifact in wanted:
+        with captures.open(known, artifact) as source:
+            click.echo(_save(source, folder / artifact.name))
+    if whole:
+        manifest = folder / MANIFEST
+        _replace(manifest, json.dumps(known.capture.to_json(), indent=2).encode())
+        click.echo(manifest)
+
+
+def _wanted(known: Known, names: Sequence[str]) -> list[Artifact]:
+    there = {artifact.name: artifact for artifact in known.capture.artifacts if valid_name(artifact.name)}
+    for name in names:
+        if name not in there:
+            raise NoSuchCapture(f"Capture {known.capture.capture_id} has no file {name!r}.", _listing(known))
+    return [there[name] for name in dict.fromkeys(names or there)]
+
+
+def _listing(known: Known) -> str:
+    return "Its files: " + (", ".join(artifact.name for artifact in known.capture.artifacts) or "none")
+
+
+def _save(source: BinaryIO, path: Path) -> Path:
+    part = path.with_name(f".{path.name}.part")
+    try:
+        with _private(part) as target:
+            shutil.copyfileobj(source, target)
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
+    return path
+
+
+def _replace(path: Path, content: bytes) -> None:
+    part = path.with_name(f".{path.name}.part")
+    with _private(part) as target:
+        target.write(content)
+    part.replace(path)
+
+
+def _private(path: Path) -> BinaryIO:
+    """A new file that nobody else may read: reports hold what ran in production."""
+    return os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600), "wb")

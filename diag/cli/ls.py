@@ -1,0 +1,135 @@
+"""`diag ls`: what was caught, newest first."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import islice
+
+import click
+
+from diag import config
+from diag.cli.captures import Captures, Known
+from diag.cli.output import Column, age, parse_since, print_json, print_table, short_ids
+from diag.model import Capture, parse_stamp
+
+COLUMNS = (
+    Column("ID"),
+    Column("AGE", right=True),
+    Column("KIND"),
+    Column("LEVEL", drop=1),
+    Column("INSTANCE", narrow=12),
+    Column("PID", right=True, drop=3),
+    Column("WHAT HAPPENED", main=True),
+    Column("REQUEST", narrow=12, drop=2),
+)
+STATE = Column("STATE")
+_STYLES = {"crash": "red", "event": "yellow"}
+_NEIGHBOURS = 500  # how many more ids are looked at, so that a short id does not name two captures
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What the options ask for; None asks for nothing."""
+
+    kind: str | None
+    instance: str | None
+    request: str | None
+    trace: str | None
+
+    def matches(self, capture: Capture) -> bool:
+        """Whether the capture is asked for."""
+        who = capture.instance
+        return (
+            self.kind in (None, capture.kind)
+            and self.instance in (None, who.name, who.instance_id, str(who.pid))
+            and (self.request is None or any(link.request_id == self.request for link in capture.links))
+            and (self.trace is None or any(link.trace_id == self.trace.lower() for link in capture.links if self.trace))
+        )
+
+
+@click.command()
+@click.option("--kind", metavar="K", help="Only this kind: crash, event, report, profile, …")
+@click.option("--instance", metavar="NAME", help="Only this instance: its name, its id, or a pid.")
+@click.option("--request", metavar="ID", help="Only what belongs to this request id.")
+@click.option("--trace", metavar="ID", help="Only what belongs to this trace id.")
+@click.option("--since", metavar="TIME", help="Only what is younger: 2h, 3d, or an ISO date or time.")
+@click.option("--limit", type=click.IntRange(1), default=50, show_default=True, help="At most so many.")
+@click.option("--json", "as_json", is_flag=True, help="An array of manifests, for programs.")
+def ls(
+    kind: str | None,
+    instance: str | None,
+    request: str | None,
+    trace: str | None,
+    since: str | None,
+    limit: int,
+    as_json: bool,
+) -> None:
+    """List what was caught, newest first: in the store, and waiting in the spool.
+
+    \b
+    Examples:
+      diag ls                              the last 50
+      diag ls --kind crash --since 2h      what died in the last two hours
+      diag ls --instance shop              one instance, by name, id or pid
+      diag ls --request 7f3a-checkout      everything about one request
+      diag ls --json | jq '.[].title'      for programs
+    """
+    wanted = Wanted(kind, instance, request, trace)
+    captures = Captures(config.load())
+    ids: list[str] = []
+    found = captures.newest(parse_since(since) if since else None)
+    rows: list[Known] = []
+    for one in found:
+        ids.append(one.capture.capture_id)
+        if wanted.matches(one.capture):
+            rows.append(one)
+            if len(rows) == limit:
+                break
+    if as_json:
+        print_json([one.to_json() for one in rows])
+    elif rows:
+        ids += [one.capture.capture_id for one in islice(found, _NEIGHBOURS if len(ids) < _NEIGHBOURS else 0)]
+        _show(rows, ids)
+    elif captures.trouble is None:
+        click.echo(_nothing(bool(ids), since))
+    if captures.trouble is not None:
+        raise captures.trouble
+
+
+def _show(rows: list[Known], ids: Sequence[str]) -> None:
+    short = short_ids(ids)
+    waiting = any(one.waiting for one in rows)
+    columns = (*COLUMNS, STATE) if waiting else COLUMNS
+    print_table(
+        columns, [_cells(one, short)[: len(columns)] for one in rows], [_style(one)[: len(columns)] for one in rows]
+    )
+
+
+def _cells(one: Known, short: dict[str, str]) -> tuple[str, ...]:
+    capture = one.capture
+    request = next((link.request_id for link in capture.links if link.request_id), "")
+    return (
+        short[capture.capture_id],
+        age(parse_stamp(capture.time)),
+        capture.kind,
+        "" if capture.level == "EVENT" else capture.level or "",
+        capture.instance.name,
+        str(capture.instance.pid),
+        capture.title,
+        request or "",
+        "waiting" if one.waiting else "stored",
+    )
+
+
+def _style(one: Known) -> tuple[str, ...]:
+    state = "yellow" if one.waiting else "dim"
+    return ("bold", "dim", _STYLES.get(one.capture.kind, ""), "dim", "", "dim", "", "dim", state)
+
+
+def _nothing(any_captures: bool, since: str | None) -> str:
+    if any_captures:
+        return "Nothing matches. `diag ls` without options shows what there is."
+    if since:
+        return f"Nothing was caught since {since}. `diag ls` without options shows what there is."
+    return "Nothing was caught yet. `diag run -- COMMAND` watches a program, `diag report PID` looks at one."

@@ -1,0 +1,126 @@
+"""What list commands share: tables, JSON, ages, and times as people type them."""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+import click
+
+from diag.errors import UsageError
+from diag.model import now
+
+_PIPED_WIDTH = 4096  # nobody sees the edge, and grep wants whole lines
+_GAP = 2
+_MAIN_MINIMUM = 24
+_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
+_SPAN = re.compile(r"(\d{1,9})\s*([smhdw])")
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """A column of a table. The `main` one takes the space that the others leave.
+
+    Where that is too little, others are cut to `narrow`, and then left out in the order of `drop` (0: never).
+    """
+
+    title: str
+    right: bool = False
+    main: bool = False
+    narrow: int = 100
+    drop: int = 0
+
+
+def print_json(value: Any) -> None:
+    """Print it for programs."""
+    click.echo(json.dumps(value, indent=2))
+
+
+def print_table(columns: Sequence[Column], rows: Sequence[Sequence[str]], styles: Sequence[Sequence[str]]) -> None:
+    """Print an aligned table without lines; `styles` are rich styles, cell by cell. Cells are data, never markup."""
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    from diag.cli import screen
+    from diag.report.visible import visible
+
+    cells = [[column.title, *(visible(row[index]) for row in rows)] for index, column in enumerate(columns)]
+    widths = _widths(columns, cells, screen.width() if sys.stdout.isatty() else _PIPED_WIDTH)
+    kept = [index for index, width in enumerate(widths) if width]
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
+    for index in kept:
+        justify = "right" if columns[index].right else "left"
+        table.add_column(columns[index].title, justify=justify, no_wrap=True, overflow="ellipsis", width=widths[index])  # type: ignore[arg-type]
+    for number, row_styles in enumerate(styles, 1):
+        table.add_row(*(Text(cells[index][number], row_styles[index]) for index in kept))
+    console = Console(
+        no_color=not screen.colored(), force_terminal=screen.colored(), width=sum(widths) + _GAP * len(widths)
+    )
+    with console.capture() as captured:
+        console.print(table)
+    for line in captured.get().splitlines():
+        click.echo(line.rstrip(), color=screen.colored())
+
+
+def _widths(columns: Sequence[Column], cells: Sequence[Sequence[str]], available: int) -> list[int]:
+    """The width of each column; 0 leaves it out."""
+    from rich.cells import cell_len
+
+    widths = [max(map(cell_len, column)) for column in cells]
+    main = next(index for index, column in enumerate(columns) if column.main)
+    wanted = widths[main]
+    steps = [0, *sorted(column.drop for column in columns if column.drop)]
+    for step in steps:
+        widths[main] = 0
+        widths = [0 if 0 < column.drop <= step else width for column, width in zip(columns, widths, strict=True)]
+        room = available - sum(width + _GAP for width in widths if width)
+        if step:
+            cut = [
+                min(width, max(column.narrow, len(column.title))) for width, column in zip(widths, columns, strict=True)
+            ]
+            room, widths = (
+                room + sum(widths) - sum(cut),
+                [width and small for width, small in zip(widths, cut, strict=True)],
+            )
+        if room >= min(wanted, _MAIN_MINIMUM):
+            break
+    widths[main] = max(min(wanted, room), len(columns[main].title))
+    return widths
+
+
+def age(moment: datetime) -> str:
+    """How long ago, in one unit: `40s`, `5m`, `3h`, `12d`."""
+    seconds = max(0, int((now() - moment).total_seconds()))
+    for unit, size, until in (("s", 1, 60), ("m", 60, 60), ("h", 3600, 48)):
+        if seconds < size * until:
+            return f"{seconds // size}{unit}"
+    return f"{seconds // 86400}d"
+
+
+def parse_since(text: str) -> datetime:
+    """The moment that `2h`, `3d`, or an ISO date or time means; one without a zone is local. Raises UsageError."""
+    span = _SPAN.fullmatch(text.strip().lower())
+    try:
+        if span:
+            return now() - timedelta(seconds=int(span[1]) * _UNITS[span[2]])
+        return datetime.fromisoformat(text.strip()).astimezone()
+    except (ValueError, OverflowError, OSError):
+        raise UsageError(
+            f"--since {text!r} is no time.",
+            "For example: --since 2h, --since 3d, --since 2026-11-20, --since 2026-11-20T08:00",
+        ) from None
+
+
+def short_ids(ids: Sequence[str]) -> dict[str, str]:
+    """Each id cut so that it still names one of them: 8 characters, or as many as it takes."""
+    for length in (8, 13, 18, 23):
+        cut = {one: one[:length] for one in ids}
+        if len(set(cut.values())) == len(set(ids)):
+            return cut
+    return {one: one for one in ids}

@@ -1,0 +1,285 @@
+"""The viewer as a store: its ingest API over HTTP."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from tempfile import SpooledTemporaryFile
+from typing import Any, BinaryIO, NoReturn, cast
+from urllib.parse import quote, urlencode, urlsplit
+
+import urllib3
+from urllib3.exceptions import HTTPError, LocationValueError
+
+from diag import __version__
+from diag.errors import (
+    BadSetting,
+    NoSuchObject,
+    StoreConflict,
+    StoreError,
+    StoreRefused,
+    StoreRejected,
+    StoreUnreachable,
+)
+from diag.upload.store import StoredObject
+
+CONNECT_S, READ_S = 5.0, 30.0
+CHUNK = 256 * 1024
+IN_MEMORY = 8 * 1024 * 1024
+ANSWER_LIMIT = 16 * 1024 * 1024
+PAGE = 1000
+
+DELIVERING = ("agent", "admin")
+_REFUSED = (401, 403)
+_REJECTED = (400, 411, 413, 422)
+# A server in trouble of its own that passes. 500 is not one: the next capture may well go through.
+_PASSING = (408, 429, 502, 503, 504, 507)
+
+Answer = urllib3.BaseHTTPResponse
+
+
+class HttpStore:
+    """The viewer at `http(s)://host[:port][/path]`. Nothing is sent before it has said that it is one."""
+
+    def __init__(self, url: str, token: str = "") -> None:
+        parts = urlsplit(url)
+        try:
+            usable = bool(parts.hostname) and parts.port != 0
+        except ValueError:
+            usable = False
+        if not usable or parts.query or parts.fragment or parts.username is not None:
+            raise BadSetting(
+                "The store's URL cannot be used.", "Write http(s)://host[:port], and put the token into DIAG_TOKEN."
+            )
+        self.url = url.rstrip("/")
+        self._headers = {"User-Agent": f"diag/{__version__}", "Accept": "application/json"}
+        if token:
+            if not token.isascii() or not token.isprintable():
+                raise BadSetting("The token has characters that cannot be sent.")
+            self._headers["Authorization"] = f"Bearer {token}"
+        self._pool = urllib3.PoolManager(
+            timeout=urllib3.Timeout(connect=CONNECT_S, read=READ_S), retries=False, headers=self._headers
+        )
+        self._is_viewer = False
+        self._tenant = ""
+
+    def put(self, key: str, source: Path, *, size_bytes: int, sha256: str, content_type: str) -> None:
+        """Store the file whole or not at all; the viewer verifies it."""
+        self._meet()
+        self._check_tenant(key)
+        try:
+            size = source.stat().st_size
+            file = source.open("rb")
+        except OSError as error:
+            raise StoreRejected(f"{source} cannot be read: {error.strerror}.", "") from error
+        with file:
+            if size != size_bytes:
+                raise StoreRejected(f"{source} has {size} bytes, {size_bytes} were announced.", "")
+            headers = {"Content-Type": content_type, "Content-Length": str(size_bytes), "X-Diag-Sha256": sha256}
+            try:
+                answer = self._ask("PUT", _object(key), headers=headers, body=file if size_bytes else b"")
+            except StoreUnreachable:
+                self.check()  # a viewer that refuses a big body may hang up before we can read why
+                raise
+        self._expect(answer, 200, 201)
+        self._read_json(answer)
+
+    def open(self, key: str) -> BinaryIO:
+        """The object's bytes, fetched whole."""
+        self._meet()
+        answer = self._ask("GET", _object(key))
+        self._expect(answer, 200)
+        # Spooled: a manifest stays in memory, a recording goes to disk.
+        kept = cast("BinaryIO", SpooledTemporaryFile(IN_MEMORY))  # noqa: SIM115 - the caller closes it
+        try:
+            with self._failing():
+                for chunk in answer.stream(CHUNK):
+                    kept.write(chunk)
+        except BaseException:
+            kept.close()
+            raise
+        finally:
+            answer.release_conn()
+        kept.seek(0)
+        return kept
+
+    def stat(self, key: str) -> StoredObject | None:
+        """The object's size, or None."""
+        self._meet()
+        answer = self._ask("HEAD", _object(key))
+        answer.drain_conn()
+        if answer.status == 404:
+            return None
+        self._expect(answer, 200)
+        size = answer.headers.get("Content-Length", "")
+        if not size.isdecimal():
+            raise StoreError(f"{self.url} does not say how large {key} is.", "")
+        return StoredObject(key, int(size))
+
+    def objects(self, prefix: str, *, start_after: str = "") -> Iterator[StoredObject]:
+        """All objects under the prefix after a key, in key order, a page at a time."""
+        following: str | None = start_after
+        while following is not None:
+            query = {"prefix": prefix, "start_after": following, "limit": str(PAGE)}
+            page = self._get(f"objects?{urlencode(query)}")
+            last = following
+            for found in page.get("objects") or ():
+                last = str(found["key"])
+                yield StoredObject(last, int(found["size_bytes"]))
+            following = page.get("next")
+            if following is not None and last <= query["start_after"]:
+                raise StoreError(f"{self.url} lists the same objects again and again.", "")
+
+    def folders(self, prefix: str) -> list[str]:
+        """The next path parts under a prefix that ends with `/`."""
+        page = self._get(f"objects?{urlencode({'prefix': prefix, 'delimiter': '/'})}")
+        return sorted(str(folder).removeprefix(prefix) for folder in page.get("folders") or ())
+
+    def delete(self, key: str) -> None:
+        """Remove the object."""
+        self._meet()
+        answer = self._ask("DELETE", _object(key))
+        answer.drain_conn() if answer.status == 404 else self._expect(answer, 204, 200)
+        answer.release_conn()
+
+    def check(self) -> None:
+        """Raise unless a viewer answers there and this token may deliver to it."""
+        role = self._greet()
+        if role not in DELIVERING:
+            raise StoreRefused(f"{self.url} lets the role {role or 'none'} read, not deliver.")
+
+    def _greet(self) -> str:
+        """Make sure that a viewer answers; returns the role that it gives us."""
+        answer = self._ask("GET", "whoami")
+        if answer.status == 404:
+            answer.drain_conn()
+            raise self._stranger()
+        self._expect(answer, 200)
+        who = self._read_json(answer)
+        if who.get("app") != "diag":
+            raise self._stranger()
+        self._tenant = _plain(who.get("tenant"))
+        self._is_viewer = True
+        return _plain(who.get("role"))
+
+    def _meet(self) -> None:
+        if not self._is_viewer:
+            self._greet()
+
+    def _check_tenant(self, key: str) -> None:
+        """Wrong for every capture alike, so it must not look as if this one was bad."""
+        if self._tenant and not key.startswith(f"v1/{self._tenant}/"):
+            raise StoreRefused(
+                f"{self.url} keeps the captures of tenant {self._tenant!r}, and this is {key}.",
+                f"Set DIAG_TENANT={self._tenant}, or deliver to another viewer.",
+            )
+
+    def _get(self, path: str) -> dict[str, Any]:
+        self._meet()
+        answer = self._ask("GET", path)
+        self._expect(answer, 200)
+        return self._read_json(answer)
+
+    def _ask(self, method: str, path: str, headers: Mapping[str, str] | None = None, body: Any = None) -> Answer:
+        with self._failing():
+            return self._pool.request(
+                method,
+                f"{self.url}/api/v1/{path}",
+                headers={**self._headers, **(headers or {})},
+                body=body,
+                redirect=False,  # a redirect would carry the token to wherever it points
+                preload_content=False,
+            )
+
+    def _expect(self, answer: Answer, *wanted: int) -> None:
+        if answer.status not in wanted:
+            self._refuse(answer)
+
+    def _read_json(self, answer: Answer) -> dict[str, Any]:
+        """The answer's object. A page with status 200, as a proxy or a login wall sends it, is no answer."""
+        with self._failing():
+            content = answer.read(ANSWER_LIMIT)
+            answer.release_conn()
+        try:
+            value = json.loads(content)
+        except (ValueError, RecursionError):
+            value = None
+        if not isinstance(value, dict):
+            raise self._stranger()
+        return value
+
+    def _refuse(self, answer: Answer) -> NoReturn:
+        sentence, help_text = self._explained(answer)
+        status = answer.status
+        if 300 <= status < 400:
+            target = _plain(answer.headers.get("Location", "nowhere"))
+            raise StoreError(f"{self.url} redirects to {target}.", "Set DIAG_STORE to the address it redirects to.")
+        if status in _REFUSED:
+            raise StoreRefused(f"{self.url} refuses: {sentence}", help_text)
+        if status == 404:
+            raise NoSuchObject(f"{self.url} says: {sentence}", help_text)
+        if status == 409:
+            raise StoreConflict(f"{self.url} says: {sentence}", help_text)
+        if status in _REJECTED:
+            raise StoreRejected(f"{self.url} does not take it: {sentence}", help_text)
+        if status in _PASSING:
+            raise StoreUnreachable(f"{self.url} cannot take anything now: {sentence}", help_text)
+        raise StoreError(f"{self.url} answered {status}: {sentence}", help_text)
+
+    def _explained(self, answer: Answer) -> tuple[str, str | None]:
+        """The viewer's own sentence and help, or what the status says; the text is from outside."""
+        try:
+            said = self._read_json(answer)
+        except StoreError:
+            said = {}
+        sentence = _plain(said.get("error")) or f"{answer.status} {_plain(answer.reason)}".strip() + "."
+        return sentence, _plain(said.get("help")) or None
+
+    def _failing(self) -> _Failing:
+        return _Failing(self.url)
+
+    def _stranger(self) -> StoreError:
+        return StoreUnreachable(
+            f"What answers at {self.url} is not a diag viewer.", "Check DIAG_STORE; a proxy or a login page may answer."
+        )
+
+
+class _Failing:
+    """Turns a failed connection into StoreUnreachable."""
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, LocationValueError):
+            raise BadSetting("The store's URL cannot be used.", "Write http(s)://host[:port].") from error
+        if isinstance(error, HTTPError | OSError):
+            raise StoreUnreachable(f"{self._url} does not answer: {_why(error)}.") from error
+
+
+def _why(error: BaseException) -> str:
+    """The innermost cause, in the words of the system."""
+    if isinstance(error, urllib3.exceptions.NameResolutionError):
+        return "its name is not known"
+    refused = isinstance(error, urllib3.exceptions.NewConnectionError)  # a subclass of the time-out, though it is none
+    if isinstance(error, urllib3.exceptions.ConnectTimeoutError) and not refused:
+        return f"no connection within {CONNECT_S:.0f} seconds"
+    if isinstance(error, urllib3.exceptions.TimeoutError):
+        return f"nothing came for {READ_S:.0f} seconds"
+    cause = error.__cause__ or error.__context__
+    if cause is not None:
+        return _why(cause)
+    return _plain(getattr(error, "strerror", None) or error) or type(error).__name__
+
+
+def _object(key: str) -> str:
+    return "objects/" + quote(key, safe="/")
+
+
+def _plain(text: object) -> str:
+    """Text from outside as one line without control characters; empty for None."""
+    return " ".join("".join(c if c.isprintable() else " " for c in str(text or "")).split())[:500]

@@ -1,0 +1,172 @@
+"""From the spool to the store: artifacts first, the manifest last, again until it works."""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from diag.errors import (
+    CorruptCapture,
+    DiagError,
+    NoSuchCapture,
+    SpoolUnwritable,
+    StoreConflict,
+    StoreError,
+    StoreRefused,
+    StoreRejected,
+    StoreUnreachable,
+)
+from diag.model import MANIFEST
+from diag.spool import Spool
+from diag.spool.files import digest
+from diag.upload import keys
+from diag.upload.store import Store
+
+BACKOFF_FIRST_S, BACKOFF_CAP_S = 1.0, 300.0
+GIVE_UP_AFTER = 3  # unexpected answers in a row: the store is in trouble, not the captures
+
+
+@dataclass(frozen=True, slots=True)
+class Drained:
+    """What one pass through the queue did. `trouble` is why captures stay, None where none has to."""
+
+    stored: int = 0
+    failed: int = 0
+    quarantined: int = 0
+    trouble: DiagError | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """The pass as `diag flush --json` prints it."""
+        return {
+            "stored": self.stored,
+            "failed": self.failed,
+            "quarantined": self.quarantined,
+            "trouble": str(self.trouble) if self.trouble else None,
+        }
+
+
+def drain(spool: Spool, store: Store, tenant: str, *, deadline: float | None) -> Drained:
+    """Send what waits, the most urgent first, until it is done, the store fails, or `time.monotonic()` is `deadline`.
+
+    Captures that the store will never take are quarantined. Repeating it is harmless.
+    """
+    stored = failed = quarantined = in_a_row = 0
+    trouble: DiagError | None = None
+    try:
+        waiting = spool.pending()
+    except SpoolUnwritable as error:
+        return Drained(trouble=error)
+    for folder in waiting:
+        if deadline is not None and time.monotonic() >= deadline:
+            trouble = StoreUnreachable(f"The time was up before {store.url} had everything.", "`diag flush` goes on.")
+            break
+        try:
+            if send(spool, store, tenant, folder):
+                stored, in_a_row = stored + 1, 0
+            else:
+                quarantined += 1
+        except NoSuchCapture:
+            continue  # another process was faster
+        except (StoreUnreachable, StoreRefused, SpoolUnwritable) as error:
+            failed, trouble = failed + 1, error
+            break
+        except StoreError as error:
+            # It may be this capture alone, and the next may go through.
+            failed, trouble, in_a_row = failed + 1, error, in_a_row + 1
+            if in_a_row == GIVE_UP_AFTER:
+                break
+    return Drained(stored, failed, quarantined, trouble)
+
+
+def send(spool: Spool, store: Store, tenant: str, folder: Path) -> bool:
+    """Store one capture; False where it was quarantined instead. Raises StoreError, NoSuchCapture, SpoolUnwritable."""
+    try:
+        _put(spool, store, tenant, folder)
+    except (CorruptCapture, StoreConflict, StoreRejected) as error:
+        if not folder.is_dir():
+            raise NoSuchCapture(f"{folder.name} is not in the spool any more.") from error
+        spool.quarantine(folder.name, str(error))
+        return False
+    spool.stored(folder.name)
+    return True
+
+
+def _put(spool: Spool, store: Store, tenant: str, folder: Path) -> None:
+    capture = spool.load(folder)
+    for one in capture.artifacts:
+        key = keys.key(tenant, capture.capture_id, one.name)
+        size, sha256, kind = one.size_bytes, one.sha256, one.content_type
+        store.put(key, folder / one.name, size_bytes=size, sha256=sha256, content_type=kind)
+    key = keys.key(tenant, capture.capture_id, MANIFEST)
+    size, sha256 = digest(folder / MANIFEST)
+    store.put(key, folder / MANIFEST, size_bytes=size, sha256=sha256, content_type="application/json")
+    found = store.stat(key)
+    if found is None or found.size_bytes != size:
+        raise StoreError(f"{store.url} took the manifest of {capture.capture_id} and does not have it.")
+
+
+class Uploader:
+    """The agent's background loop. It idles without waking up, and never raises into the agent."""
+
+    def __init__(self, spool: Spool, store: Store, tenant: str) -> None:
+        self._spool, self._store, self._tenant = spool, store, tenant
+        self._woken = threading.Event()
+        self._stopping = threading.Event()
+        self._deadline: float | None = None
+        self._thread = threading.Thread(target=self._run, name="diag-uploader", daemon=True)
+        self.trouble: DiagError | None = None
+        self.failures: Counter[str] = Counter()  # passes that ended early, by what ended them
+        self.stored = 0
+
+    def start(self) -> None:
+        """Start with what waits already."""
+        self._woken.set()
+        self._thread.start()
+
+    def wake(self) -> None:
+        """There is something new in the spool."""
+        self._woken.set()
+
+    def stop(self, deadline_s: float) -> None:
+        """Go on for at most so long with what waits, then let go; what is left waits in the spool."""
+        self._deadline = time.monotonic() + deadline_s
+        self._stopping.set()
+        self._woken.set()
+        if self._thread.is_alive():
+            self._thread.join(deadline_s)
+
+    def _run(self) -> None:
+        attempt = 0
+        while True:
+            self._woken.wait()
+            self._woken.clear()
+            stopping = self._stopping.is_set()
+            attempt = 0 if self._pass() else attempt + 1
+            if stopping:
+                return
+            if attempt:
+                # A capture that comes meanwhile does not cut this short: the store has trouble, and it needs time.
+                self._stopping.wait(backoff_s(attempt))
+                self._woken.set()
+
+    def _pass(self) -> bool:
+        try:
+            drained = drain(self._spool, self._store, self._tenant, deadline=self._deadline)
+        except Exception as error:  # noqa: BLE001 - the agent goes on whatever happens here, and nothing is lost: it waits
+            self.failures[type(error).__name__] += 1
+            return False
+        self.stored += drained.stored
+        self.trouble = drained.trouble
+        if drained.trouble:
+            self.failures[type(drained.trouble).__name__] += 1
+        return drained.trouble is None
+
+
+def backoff_s(attempt: int) -> float:
+    """How long to wait after so many failures: exponential, with full jitter, so that many agents spread out."""
+    return random.uniform(0.1, min(BACKOFF_CAP_S, BACKOFF_FIRST_S * 2 ** min(attempt - 1, 16)))
