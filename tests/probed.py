@@ -11,6 +11,8 @@ from typing import Any
 from machine import PROGRAMS, TIMEOUT_S, python
 from standin import StandIn
 
+ADDRESS = "0x[0-9a-f]+"
+
 
 def path_of(name: str) -> str:
     """A test program's path."""
@@ -27,7 +29,7 @@ def line_of(name: str, mark: str) -> int:
 
 def visible(done: subprocess.CompletedProcess[str]) -> tuple[int, str, str]:
     """What anybody can see, without the addresses that differ from run to run."""
-    return done.returncode, done.stdout, re.sub("0x[0-9a-f]+", "0x", done.stderr)
+    return done.returncode, re.sub(ADDRESS, "0x", done.stdout), re.sub(ADDRESS, "0x", done.stderr)
 
 
 @dataclass

@@ -9,7 +9,7 @@ import diag_probe
 
 # In the order of their imports: each finds those before it in sys.modules.
 START_PARTS = ("layout", "link", "heap", "blackbox", "record", "session", "fault", "hooks", "watch", "start")
-LATER_PARTS = ("requests", "wsgi", "asgi", "servers", "frameworks", "tasks", "spans")
+LATER_PARTS = ("requests", "wsgi", "asgi", "servers", "frameworks", "processes", "tasks", "spans")
 
 
 def write(site_file):

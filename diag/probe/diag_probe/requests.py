@@ -80,9 +80,10 @@ def trace_parent(value):
 
 def clean(value, limit):
     """A header's text or a path as a record takes it: printable, at most `limit` bytes; None where nothing is left."""
+    value = value.strip()
     if 0 < len(value) <= limit and value.isascii() and value.isprintable():
         return value
-    value = value.strip()[:limit]
+    value = value[:limit]
     if not value.isascii():
         value = value.encode("utf-8", "replace")[:limit].decode("utf-8", "ignore")
     if not value.isprintable():

@@ -8,7 +8,9 @@ import sys
 # What to call when a module has been imported: part of the probe, function. It gets the session and the module.
 WATCHED = {
     "threading": ("hooks", "watch_threading"),
+    "multiprocessing.process": ("processes", "watch_multiprocessing"),
     "asyncio.base_events": ("tasks", "watch_asyncio"),
+    "gunicorn.glogging": ("processes", "watch_gunicorn_log"),
     "gunicorn.workers.base": ("servers", "watch_gunicorn"),
     "gunicorn.workers.gasgi": ("servers", "watch_gunicorn_asgi"),
     "uvicorn.config": ("servers", "watch_uvicorn"),

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from machine import VERSIONS
-from probed import Program, line_of, path_of
+from probed import Program, line_of, path_of, visible
 from standin import StandIn
 
 from diag.probe.diag_probe import layout
@@ -215,3 +215,20 @@ def test_box_without_room(version: str, agent: StandIn) -> None:
 
     assert (done.returncode, done.stdout) == (1, "1\n")
     assert agent.connections[0].hello["box"] is None
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+@pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
+def test_child_of_multiprocessing(version: str, method: str, agent: StandIn) -> None:
+    """The exception that ends a child is the child's last record, although multiprocessing catches it."""
+    program = Program(version, [path_of("raise_in_child.py"), method])
+    bare = program.bare()
+
+    probed = program.probed(agent)
+
+    assert visible(probed)[:2] == visible(bare)[:2] == (0, "1\n")
+    assert probed.stderr == bare.stderr
+    (child,) = [connection for connection in agent.connections if connection.messages(layout.FATAL)]
+    fatal = agent.box(child).fatal
+    assert fatal is not None
+    assert places(fatal["exception"]["frames"])[0] == ("work", line_of("raise_in_child.py", "raise"))

@@ -126,8 +126,8 @@ def test_request_is_seen_from_start_to_end(name: str, serve: Callable[..., Serve
 
 
 @pytest.mark.parametrize("name", SERVERS)
-def test_exception_in_a_request(name: str, serve: Callable[..., Server]) -> None:
-    """An exception that becomes a 500 is one event with the request's ids; a 404 is none."""
+def test_exception_in_a_request(name: str, serve: Callable[..., Server], home: Path) -> None:
+    """An exception that becomes a 500 is one event with the request's ids; a 404 is none; no log names us."""
     server = serve(SERVERS[name])
 
     assert server.get("/missing")[0] == 404
@@ -141,6 +141,7 @@ def test_exception_in_a_request(name: str, serve: Callable[..., Server]) -> None
     own = [frame for frame in event["exception"]["frames"] if "/programs/web_" in frame[1]]
     assert own[0][2] == line_of(Path(own[0][1]).name, "raise")
     assert not [frame for frame in event["exception"]["frames"] if "diag_probe" in frame[1]]
+    assert "diag_probe" not in (home / "stderr").read_text()
 
 
 @pytest.mark.parametrize("server_name", ["gunicorn sync, bare WSGI", "wsgiref, bare WSGI"])
@@ -241,3 +242,19 @@ def test_agent_dies_under_a_server(serve: Callable[..., Server]) -> None:
 
     assert server.get("/")[0] == 200
     assert server.get("/fail")[0] == 500
+
+
+def test_worker_that_cannot_load_the_application(serve: Callable[..., Server]) -> None:
+    """The exception that keeps a worker from starting is its last record, although gunicorn catches it."""
+    server = serve([*GUNICORN, "web_broken:application"])
+
+    server.process.wait(TIMEOUT_S)
+
+    server.agent.settle()
+    fatal = server.box().fatal
+    assert fatal is not None
+    assert fatal["exception"]["frames"][0][:3] == (
+        "load",
+        str(PROGRAMS / "web_broken.py"),
+        line_of("web_broken.py", "raise"),
+    )

@@ -14,6 +14,7 @@ from probed import Program, path_of
 from standin import StandIn
 
 from diag.probe import FOLDER
+from diag.probe.diag_probe import layout
 
 Same = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -149,3 +150,59 @@ def test_few_descriptors(version: str, same: Same, agent: StandIn) -> None:
     same(version, "-c", code)
 
     assert len(agent.connections) == 2
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_framework_that_cannot_be_imported(version: str, same: Same, home: Path) -> None:
+    """The traceback of a failed import of a framework that we watch is the same to the letter."""
+    for package in ("flask", "uvicorn"):
+        (home / package).mkdir()
+        (home / package / "__init__.py").write_text("")
+    (home / "flask" / "app.py").write_text("import no_such_module\n")
+    (home / "uvicorn" / "config.py").write_text("def load():\n    1 / 0\n\nload()\n")
+    variables = {"PYTHONPATH": str(home)}
+
+    same(version, "-c", "import flask.app", variables=variables)
+    same(version, "-c", "import uvicorn.config", variables=variables)
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_framework_that_is_another(version: str, same: Same, home: Path, agent: StandIn) -> None:
+    """A module that only bears a framework's name is left alone, and our miss is counted."""
+    (home / "flask").mkdir()
+    (home / "flask" / "__init__.py").write_text("")
+    (home / "flask" / "app.py").write_text("print(__spec__.loader, __loader__.exec_module)\n")
+    code = "import importlib, flask.app as m; importlib.reload(m); print(vars(m.__loader__))"
+
+    same(version, "-c", code, variables={"PYTHONPATH": str(home)})
+
+    assert agent.box().counter(layout.DROPPED_AT) == 2
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_uninstall(version: str, agent: StandIn) -> None:
+    """Taken out again, the probe leaves hooks, finders, faulthandler, os and descriptors as they were."""
+    code = (
+        "import faulthandler, os, sys, threading\n"
+        "look = lambda: (sys.excepthook, sys.__excepthook__, sys.unraisablehook, threading.excepthook,\n"
+        "    sys.meta_path[:], faulthandler.enable, faulthandler.is_enabled(), os.closerange,\n"
+        "    sorted(os.listdir('/proc/self/fd')))\n"
+        "before = look()\n"
+        f"sys.path.insert(0, {str(FOLDER)!r}); from diag_probe import start\n"
+        f"os.environ['DIAG_PROBE_SOCKET'] = {str(agent.path)!r}\n"
+        "probe = start.install(); import wsgiref.handlers, uvicorn.config; during = look()\n"
+        "probe.uninstall()\n"
+        "print(look() == before, during != before, 'loaded' in vars(uvicorn.config.Config))\n"
+    )
+    done = subprocess.run([python(version), "-c", code], capture_output=True, text=True, check=False, env=_fake(agent))
+
+    assert (done.stdout, done.stderr) == ("True True False\n", "")
+
+
+def _fake(agent: StandIn) -> dict[str, str]:
+    """An environment with a module that looks like uvicorn's, and with no probe."""
+    folder = agent.path.parent / "fake" / "uvicorn"
+    folder.mkdir(parents=True)
+    (folder / "__init__.py").write_text("")
+    (folder / "config.py").write_text("class Config:\n    pass\n")
+    return {**os.environ, "PYTHONPATH": str(folder.parent)}
