@@ -265,11 +265,12 @@ def _why(error: BaseException) -> str:
     """The innermost cause, in the words of the system."""
     if isinstance(error, urllib3.exceptions.NameResolutionError):
         return "its name is not known"
-    refused = isinstance(error, urllib3.exceptions.NewConnectionError)  # a subclass of the time-out, though it is none
-    if isinstance(error, urllib3.exceptions.ConnectTimeoutError) and not refused:
-        return f"no connection within {CONNECT_S:.0f} seconds"
-    if isinstance(error, urllib3.exceptions.TimeoutError):
-        return f"nothing came for {READ_S:.0f} seconds"
+    # A refused connection is a subclass of the time-outs, though it is none.
+    if not isinstance(error, urllib3.exceptions.NewConnectionError):
+        if isinstance(error, urllib3.exceptions.ConnectTimeoutError):
+            return f"no connection within {CONNECT_S:.0f} seconds"
+        if isinstance(error, urllib3.exceptions.TimeoutError):
+            return f"nothing came for {READ_S:.0f} seconds"
     cause = error.__cause__ or error.__context__
     if cause is not None:
         return _why(cause)

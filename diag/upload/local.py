@@ -104,10 +104,10 @@ class LocalStore:
         return self.root.joinpath(key)
 
     def _put(self, path: Path, source: Path, size_bytes: int, sha256: str) -> None:
+        _remove_abandoned(path)
         if path.is_file():
             _compare(path, size_bytes, sha256)
             return
-        _remove_abandoned(path)
         part = path.with_name(f"{_PART}{path.name}-{secrets.token_hex(8)}")
         descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
         try:
