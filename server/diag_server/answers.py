@@ -29,6 +29,7 @@ STATUS: tuple[tuple[type[DiagError], int], ...] = (
     (own.BadUpload, 422),
     (own.BadReport, 422),
     (own.BadRequest, 400),
+    (errors.StoreRejected, 422),
     (errors.StoreUnreachable, 503),
     (errors.StoreError, 502),
     (own.DiskFull, 507),

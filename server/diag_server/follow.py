@@ -10,6 +10,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import Engine
+from sqlalchemy.exc import DBAPIError
 
 from diag.errors import NoSuchObject, StoreError
 from diag.model import Capture, now
@@ -80,8 +81,9 @@ class Follower:
             self._look()
             self.trouble = ""
         except StoreError as error:
-            self.trouble = str(error)
-            log.warning("The store cannot be listed: %s", error)
+            self._note(f"The store cannot be listed. {error}")
+        except DBAPIError as error:
+            self._note(f"The index cannot be written: {error.orig}.")
         finally:
             self._looked_at = self._clock()
             self._looking.release()
@@ -98,6 +100,11 @@ class Follower:
     def index_one(self, capture: Capture) -> None:
         """Index a capture whose objects are all in the store."""
         write.add(self._engine, [self._entry(capture)])
+
+    def _note(self, trouble: str) -> None:
+        if trouble != self.trouble:  # once, not every second
+            log.warning("%s", trouble)
+        self.trouble = trouble
 
     def _look(self) -> None:
         started = self._clock()

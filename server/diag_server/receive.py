@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Protocol
 
-from diag.errors import StoreConflict
+from diag.errors import StoreConflict, StoreError
 from diag.model import Artifact, Capture
 from diag.upload import keys
 from diag.upload.store import Store
@@ -67,11 +67,12 @@ def receive(
 
 @contextmanager
 def no_room() -> Iterator[None]:
-    """Turn a full disk into DiskFull."""
+    """Turn a full disk into DiskFull, our own and the store's."""
     try:
         yield
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+    except (OSError, StoreError) as error:
+        cause = error if isinstance(error, OSError) else error.__cause__
+        if isinstance(cause, OSError) and cause.errno in (errno.ENOSPC, errno.EDQUOT):
             raise DiskFull("There is no room left for the upload.") from error
         raise
 

@@ -11,15 +11,15 @@ from typing import BinaryIO
 from flask import Blueprint, Response, jsonify, request
 from sqlalchemy.exc import DBAPIError
 
-from diag.errors import NoSuchObject, StoreError
+from diag.errors import NoSuchObject
 from diag.model import Capture
 from diag.upload import keys
 from diag_server.access import allow
 from diag_server.answers import json_list
-from diag_server.errors import BadRequest, BadUpload, DiskFull
+from diag_server.errors import BadRequest, BadUpload
 from diag_server.index import write
 from diag_server.manifests import read_manifest
-from diag_server.receive import CHUNK, Received, check_artifacts, no_room, put_once, receive
+from diag_server.receive import CHUNK, Received, check_artifacts, put_once, receive
 from diag_server.state import viewer
 
 log = logging.getLogger(__name__)
@@ -41,7 +41,7 @@ def put(key: str) -> tuple[Response, int]:
     announced = request.headers.get("X-Diag-Sha256")
     with receive(request.stream, request.content_length, announced, limit, config.incoming) as received:
         capture = _manifest(received, tenant, capture_id) if is_manifest else None
-        new = _store(key, received)
+        new = put_once(viewer().store, key, received, safe_type(key))
     if capture is not None:
         _index(capture)
     return jsonify({"key": key, "size_bytes": received.size_bytes}), 201 if new else 200
@@ -132,16 +132,6 @@ def _manifest(received: Received, tenant: str, capture_id: str) -> Capture:
     capture = read_manifest(received.path.read_bytes(), capture_id)
     check_artifacts(viewer().store, tenant, capture)
     return capture
-
-
-def _store(key: str, received: Received) -> bool:
-    try:
-        with no_room():
-            return put_once(viewer().store, key, received, safe_type(key))
-    except StoreError as error:
-        if isinstance(error.__cause__, DiskFull):
-            raise error.__cause__ from error
-        raise
 
 
 def _index(capture: Capture) -> None:
