@@ -65,9 +65,11 @@ class StandIn:
         self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._listener.bind(str(self.path))
         self._listener.listen(64)
+        self._listener.setblocking(False)
         self._selector.register(self._listener, selectors.EVENT_READ, None)
         self._selector.register(self._woken, selectors.EVENT_READ, None)
         self._frozen: list[Connection] = []
+        self._barriers = 0
         self._stopping = False
         self._thread = threading.Thread(target=self._serve)
         self._thread.start()
@@ -88,6 +90,9 @@ class StandIn:
 
     def settle(self) -> None:
         """Until every link that was made is closed, so that all packets are here."""
+        wanted = self._barriers + 1
+        self._wake.send(b"b")
+        self.wait_for(lambda: self._barriers >= wanted)
         self.wait_for(lambda: all(connection.closed for connection in self.connections))
 
     def frozen(self) -> Connection:
@@ -125,15 +130,22 @@ class StandIn:
                 if key.fileobj is self._listener:
                     self._accept()
                 elif key.fileobj is self._woken:
-                    self._woken.recv(16)
+                    self._woken.recv(1)
+                    self._accept()
                     self._thaw()
+                    self._barriers += 1
                 else:
                     self._receive(key.data)
             with self._changed:
                 self._changed.notify_all()
 
     def _accept(self) -> None:
-        sock, _ = self._listener.accept()
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                self._welcome(self._listener.accept()[0])
+
+    def _welcome(self, sock: socket.socket) -> None:
+        sock.setblocking(True)
         credentials = sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
         connection = Connection(sock, struct.unpack("3i", credentials)[0])
         self.connections.append(connection)

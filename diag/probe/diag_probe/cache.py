@@ -20,9 +20,12 @@ def write(site_file):
     kept, sys.dont_write_bytecode = sys.dont_write_bytecode, False
     try:
         _compile("sitecustomize", site_file)
+        _compile("diag_probe", diag_probe.__file__)
         for name in LATER_PARTS:
             _compile("diag_probe." + name, "%s/%s.py" % (folder, name))
         _write_start_parts(folder, diag_probe.cache_file(sys))
+    except OSError:
+        pass  # full, or somebody else is writing: the next start tries again
     finally:
         sys.dont_write_bytecode = kept
 

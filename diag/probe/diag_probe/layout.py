@@ -38,13 +38,15 @@ SIZE = 262144
 # Header: MAGIC at 0, then single bytes and u64 counters (little-endian), then the record HEADER.
 STATE_AT = 16
 RUNNING, LEFT_CLEANLY, RELINKED = 0, 1, 2  # LEFT_CLEANLY: the interpreter ran its exit handlers
+# RELINKED: the program closed our descriptor; the same process goes on in a new box, which a new HELLO names
 STARTED_AT = 24  # requests started
 FINISHED_AT = 32  # requests finished
 OVERFLOW_AT = 40  # requests that found no free slot
 EVENTS_AT = 48  # events written to the ring, ever
 DROPPED_AT = 56  # events not written: over the rate limit, or a hook of ours failed
 # HEADER record: {"version": "3.11.7", "implementation": "CPython", "executable", "prefix", "argv": [..],
-# "pid": own namespace's pid, "parent_pid", "started": time.time() at install, "forked": bool}
+# "pid": own namespace's pid, "parent_pid", "started": time.time() at install, "forked": bool,
+# "faulthandler_fd": the descriptor to which the program itself wants faulthandler's text, or None}
 HEADER_AT, HEADER_SIZE = 64, 4032
 
 # Requests in flight, one slot each, and the ring of the last finished ones. Record, a tuple:
@@ -63,7 +65,7 @@ HEAP_AT, HEAP_SIZE = 176128, 4096
 # The exception that ends the process. Exception record, a dict:
 #   {"time": time.time(), "kind": "uncaught" | "thread" | "request" | "unraisable" | "task", "tid": native thread id,
 #    "exception": EXC, "request": (request_id, trace_id, span_id) | None, "suppressed": events dropped since the last,
-#    and, for "uncaught" only: "threads": [(native tid | None, name | None, [FRAME, ..]), ..], "heap": as above}
+#    and, for the FATAL record only: "threads": [(native tid | None, name | None, [FRAME, ..]), ..] of the others, "heap": as above}
 #   EXC   = {"type", "module", "message", "frames": [FRAME, ..] innermost first, "cause": EXC | None,
 #            "context": EXC | None, "exceptions": [EXC, ..], "notes": [str, ..], "cut": int frames left out}
 #   FRAME = (function, file, line, module | None, {name: text} | None)
