@@ -211,7 +211,8 @@ class _Page:
     def _gaps(self) -> None:
         if self.report["incomplete"]:
             self._heading("not in this report")
-            self._rows([(entry["section"], entry["reason"]) for entry in self.report["incomplete"]])
+            for reason, sections in _by_reason(self.report["incomplete"]).items():
+                self._indented(_text(f"{', '.join(sections)}: ", (reason, "dim")))
         if self.report["redactions"]:
             self._heading("redacted")
             self._indented(
@@ -305,6 +306,13 @@ def _folded(thread: Json) -> str:
     words = [thread["name"] or "", thread["state"] or "", "holds the GIL" if thread["holdsGil"] else ""]
     words.append(place(frame) if frame else "no stack")
     return " · ".join(word for word in words if word)
+
+
+def _by_reason(gaps: list[Json]) -> dict[str, list[str]]:
+    found: dict[str, list[str]] = {}
+    for gap in gaps:
+        found.setdefault(gap["reason"], []).append(gap["section"])
+    return found
 
 
 def _work(worker: Json) -> str:
