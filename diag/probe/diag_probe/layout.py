@@ -65,7 +65,8 @@ HEAP_AT, HEAP_SIZE = 176128, 4096
 # The exception that ends the process. Exception record, a dict:
 #   {"time": time.time(), "kind": "uncaught" | "thread" | "request" | "unraisable" | "task", "tid": native thread id,
 #    "exception": EXC, "request": (request_id, trace_id, span_id) | None, "suppressed": events dropped since the last,
-#    and, for the FATAL record only: "threads": [(native tid | None, name | None, [FRAME, ..]), ..] of the others, "heap": as above}
+#    and, for the FATAL record only: "threads": [(native tid | None, name | None, [FRAME, ..]), ..] of the other
+#    threads, "heap": as above}
 #   EXC   = {"type", "module", "message", "frames": [FRAME, ..] innermost first, "cause": EXC | None,
 #            "context": EXC | None, "exceptions": [EXC, ..], "notes": [str, ..], "cut": int frames left out}
 #   FRAME = (function, file, line, module | None, {name: text} | None)
