@@ -16,14 +16,14 @@ from diag.model import Capture, parse_stamp
 COLUMNS = (
     Column("ID"),
     Column("AGE", right=True),
-    Column("KIND"),
+    Column("KIND", drop=6),
     Column("LEVEL", drop=1),
-    Column("INSTANCE", narrow=12),
+    Column("INSTANCE", narrow=12, drop=4),
     Column("PID", right=True, drop=3),
     Column("WHAT HAPPENED", main=True),
     Column("REQUEST", narrow=12, drop=2),
 )
-STATE = Column("STATE")
+STATE = Column("STATE", drop=5)
 _STYLES = {"crash": "red", "event": "yellow"}
 _NEIGHBOURS = 500  # how many more ids are looked at, so that a short id does not name two captures
 

@@ -72,26 +72,17 @@ def _widths(columns: Sequence[Column], cells: Sequence[Sequence[str]], available
     """The width of each column; 0 leaves it out."""
     from rich.cells import cell_len
 
-    widths = [max(map(cell_len, column)) for column in cells]
+    wide = [max(map(cell_len, column)) for column in cells]
     main = next(index for index, column in enumerate(columns) if column.main)
-    wanted = widths[main]
-    steps = [0, *sorted(column.drop for column in columns if column.drop)]
-    for step in steps:
-        widths[main] = 0
-        widths = [0 if 0 < column.drop <= step else width for column, width in zip(columns, widths, strict=True)]
-        room = available - sum(width + _GAP for width in widths if width)
-        if step:
-            cut = [
-                min(width, max(column.narrow, len(column.title))) for width, column in zip(widths, columns, strict=True)
-            ]
-            room, widths = (
-                room + sum(widths) - sum(cut),
-                [width and small for width, small in zip(widths, cut, strict=True)],
-            )
-        if room >= min(wanted, _MAIN_MINIMUM):
+    tight = [min(width, max(column.narrow, len(column.title))) for width, column in zip(wide, columns, strict=True)]
+    steps = [(wide, 0), *((tight, column.drop) for column in sorted(columns, key=lambda column: column.drop))]
+    for widths, dropped in steps:
+        kept = [0 if 0 < column.drop <= dropped else width for width, column in zip(widths, columns, strict=True)]
+        room = available - sum(width + _GAP for index, width in enumerate(kept) if width and index != main)
+        if room >= min(wide[main], _MAIN_MINIMUM):
             break
-    widths[main] = max(min(wanted, room), len(columns[main].title))
-    return widths
+    kept[main] = max(min(wide[main], room), len(columns[main].title))
+    return kept
 
 
 def age(moment: datetime) -> str:

@@ -1,0 +1,438 @@
+"""From the spool to the store, and back out of the catalogue: nothing is lost, whatever the store does."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+from machine import TIMEOUT_S
+from spooled import MIB, make_capture, put_capture
+from viewers import running
+
+from diag.errors import (
+    CorruptCapture,
+    NoSuchCapture,
+    StoreError,
+    StoreRefused,
+    StoreUnreachable,
+    UsageError,
+)
+from diag.model import Capture, now
+from diag.spool import Account, Spool
+from diag.upload import catalogue, keys, uploader
+from diag.upload.http import HttpStore
+from diag.upload.local import LocalStore
+from diag.upload.uploader import Drained, Uploader, backoff_s, drain
+
+
+@pytest.fixture
+def spool(tmp_path: Path) -> Spool:
+    """A spool in a folder of its own."""
+    return Spool(tmp_path / "spool", 64 * MIB, 0)
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> LocalStore:
+    """A store in a folder of its own."""
+    return LocalStore((tmp_path / "store").as_uri())
+
+
+class Faulty(LocalStore):
+    """A store that writes down what is put, and fails where it is told to."""
+
+    def __init__(self, url: str, fault: Callable[[str], None] = lambda key: None) -> None:
+        super().__init__(url)
+        self.fault = fault
+        self.puts: list[str] = []
+
+    def put(self, key: str, source: Path, **announced: Any) -> None:
+        """Store it, unless it is to fail."""
+        self.fault(key)
+        super().put(key, source, **announced)
+        self.puts.append(key)
+
+
+@pytest.fixture
+def faulty(store: LocalStore) -> Faulty:
+    """The same folder through a store that can be told to fail."""
+    return Faulty(store.url)
+
+
+def wait_for(condition: Callable[[], object]) -> None:
+    """Wait until it holds, at most TIMEOUT_S."""
+    ends = time.monotonic() + TIMEOUT_S
+    while not condition():
+        assert time.monotonic() < ends, "it never came true"
+        time.sleep(0.005)
+
+
+def test_the_manifest_goes_last_and_crashes_first(spool: Spool, faulty: Faulty) -> None:
+    """A reader never sees a manifest before its files, and small crashes do not wait for big profiles."""
+    profile = put_capture(spool, make_capture("profile", now() - timedelta(hours=1)), b"x" * 100_000)
+    crash = put_capture(spool)
+
+    assert drain(spool, faulty, "default", deadline=None) == Drained(stored=2)
+
+    assert faulty.puts == [
+        keys.key("default", one.capture_id, name) for one in (crash, profile) for name in ("report.json", keys.MANIFEST)
+    ]
+    assert spool.account() == Account(received=2, stored=2)
+    assert [one.capture_id for one in catalogue.newest(faulty, "default")] == [crash.capture_id, profile.capture_id]
+
+
+def test_a_viewer_takes_what_the_spool_holds(spool: Spool, home: Path) -> None:
+    """Against a real viewer: all is delivered, and a repeat changes nothing."""
+    captures = [put_capture(spool) for _ in range(3)]
+    with running(home / "viewer") as viewer:
+        store = HttpStore(viewer.url)
+
+        assert drain(spool, store, "default", deadline=None) == Drained(stored=3)
+
+        assert [one.capture_id for one in catalogue.newest(store, "default")] == [
+            one.capture_id for one in reversed(captures)
+        ]
+        assert catalogue.find(store, "default", captures[1].capture_id) == captures[1]
+        with catalogue.fetch(store, "default", captures[0].capture_id, "report.json") as source:
+            assert json.load(source) == {"header": {}}
+
+
+def test_a_store_that_is_down_stops_the_pass_and_loses_nothing(spool: Spool, faulty: Faulty) -> None:
+    """What was sent half is sent again, and ends up once in the store."""
+    captures = [put_capture(spool) for _ in range(3)]
+
+    def down(key: str) -> None:
+        if key.endswith(keys.MANIFEST) and captures[1].capture_id in key:
+            raise StoreUnreachable("down")
+
+    faulty.fault = down
+    first = drain(spool, faulty, "default", deadline=None)
+    faulty.fault = lambda key: None
+
+    assert (first.stored, first.failed, type(first.trouble)) == (1, 1, StoreUnreachable)
+    assert spool.account().pending == 2
+    assert drain(spool, faulty, "default", deadline=None) == Drained(stored=2)
+    assert len(list(faulty.objects("v1/"))) == 6
+
+
+def test_refused_credentials_stop_at_once(spool: Spool, faulty: Faulty) -> None:
+    """A wrong token is said once, not once a capture."""
+    for _ in range(3):
+        put_capture(spool)
+    asked: list[str] = []
+
+    def refuse(key: str) -> None:
+        asked.append(key)
+        raise StoreRefused("no")
+
+    faulty.fault = refuse
+    drained = drain(spool, faulty, "default", deadline=None)
+
+    assert isinstance(drained.trouble, StoreRefused)
+    assert len(asked) == 1
+    assert spool.account().pending == 3
+
+
+def test_one_bad_capture_does_not_block_the_rest(spool: Spool, faulty: Faulty) -> None:
+    """An answer nobody expects fails one capture; three in a row stop the pass."""
+    bad, *good = [put_capture(spool, make_capture(moment=now() + timedelta(seconds=number))) for number in range(3)]
+
+    def choke(key: str) -> None:
+        if bad.capture_id in key:
+            raise StoreError("500")
+
+    faulty.fault = choke
+    drained = drain(spool, faulty, "default", deadline=None)
+
+    assert (drained.stored, drained.failed) == (2, 1)
+    assert [folder.name for folder in spool.pending()] == [bad.capture_id]
+    assert len(good) == 2
+
+
+def test_what_the_store_will_never_take_is_quarantined(spool: Spool, store: LocalStore) -> None:
+    """Other bytes under the same key, and damage on our own disk, are set aside with the reason; the rest goes on."""
+    conflict, damaged, good = [put_capture(spool) for _ in range(3)]
+    other = spool.root.parent / "other"
+    other.write_bytes(b"other")
+    store.put(
+        keys.key("default", conflict.capture_id, "report.json"),
+        other,
+        size_bytes=5,
+        sha256=hashlib.sha256(b"other").hexdigest(),
+        content_type="application/json",
+    )
+    (spool.root / "pending" / damaged.capture_id / "report.json").write_bytes(b"x")
+
+    assert drain(spool, store, "default", deadline=None) == Drained(stored=1, quarantined=2)
+
+    assert spool.account() == Account(received=3, stored=1, quarantined=2)
+    assert [one.capture_id for one in catalogue.newest(store, "default")] == [good.capture_id]
+    reasons = [(spool.root / "quarantine" / one.capture_id / ".reason").read_text() for one in (conflict, damaged)]
+    assert "exists already with other bytes" in reasons[0]
+    assert "not the file that its manifest describes" in reasons[1]
+
+
+def test_a_capture_that_another_process_stored_meanwhile_is_no_failure(spool: Spool, faulty: Faulty) -> None:
+    """Two uploaders on one spool: the slower one finds nothing to do."""
+    captures = [put_capture(spool) for _ in range(3)]
+
+    def faster(key: str) -> None:
+        for one in captures:
+            spool.stored(one.capture_id)
+
+    faulty.fault = faster
+    drained = drain(spool, faulty, "default", deadline=None)
+
+    assert (drained.failed, drained.quarantined, drained.trouble) == (0, 0, None)
+    assert spool.account() == Account(received=3, stored=3)
+
+
+def test_a_deadline_ends_the_pass(spool: Spool, store: LocalStore) -> None:
+    """When the time is up the rest waits, and it says so."""
+    put_capture(spool)
+
+    drained = drain(spool, store, "default", deadline=time.monotonic())
+
+    assert (drained.stored, type(drained.trouble)) == (0, StoreUnreachable)
+    assert spool.account().pending == 1
+
+
+def test_an_uploader_killed_at_any_moment_loses_and_doubles_nothing(spool: Spool, faulty: Faulty) -> None:
+    """Killed before each object, then run again: each capture is in the store once."""
+    for _ in range(3):
+        put_capture(spool)
+
+    def kill_after(puts: int, key: str) -> None:
+        if len(faulty.puts) == puts:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    for puts in range(4):
+        faulty.fault = partial(kill_after, puts)
+        child = os.fork()
+        if child == 0:
+            try:
+                drain(spool, faulty, "default", deadline=None)
+            finally:
+                os._exit(0)
+        assert os.WIFSIGNALED(os.waitpid(child, 0)[1])
+    faulty.fault = lambda key: None
+
+    assert drain(spool, faulty, "default", deadline=None).stored == 1
+    assert spool.account() == Account(received=3, stored=3)
+    assert len(list(faulty.objects("v1/"))) == 6
+
+
+# --- the background loop --------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Retries come after milliseconds instead of seconds."""
+    monkeypatch.setattr(uploader, "backoff_s", lambda attempt: 0.01)
+
+
+@pytest.fixture
+def background(spool: Spool, faulty: Faulty) -> Iterator[Uploader]:
+    """An uploader that has not been started, and is stopped at the end."""
+    one = Uploader(spool, faulty, "default")
+    yield one
+    one.stop(deadline_s=TIMEOUT_S)
+    assert "diag-uploader" not in {thread.name for thread in threading.enumerate()}
+
+
+def test_it_sends_what_waits_and_what_comes(spool: Spool, background: Uploader) -> None:
+    """What an earlier agent left is sent at the start, and new captures when it is woken."""
+    put_capture(spool)
+    background.start()
+    wait_for(lambda: spool.account().stored == 1)
+
+    put_capture(spool)
+    background.wake()
+
+    wait_for(lambda: spool.account().stored == 2)
+    wait_for(lambda: background.stored == 2)
+
+
+@pytest.mark.usefixtures("quick")
+def test_it_tries_again_until_the_store_is_back(spool: Spool, background: Uploader, faulty: Faulty) -> None:
+    """A store that is down delays nothing and loses nothing; the failures are counted."""
+
+    def down(key: str) -> None:
+        raise StoreUnreachable("down")
+
+    faulty.fault = down
+    put_capture(spool)
+    background.start()
+    wait_for(lambda: background.failures["StoreUnreachable"] >= 3)
+    assert isinstance(background.trouble, StoreUnreachable)
+
+    faulty.fault = lambda key: None
+
+    wait_for(lambda: spool.account().stored == 1)
+    wait_for(lambda: background.trouble is None)
+
+
+@pytest.mark.usefixtures("quick")
+def test_a_mistake_of_ours_never_reaches_the_agent(spool: Spool, background: Uploader, faulty: Faulty) -> None:
+    """Whatever goes wrong inside is counted, and it goes on."""
+
+    def broken(key: str) -> None:
+        raise ZeroDivisionError
+
+    faulty.fault = broken
+    put_capture(spool)
+    background.start()
+    wait_for(lambda: background.failures["ZeroDivisionError"] >= 2)
+
+    faulty.fault = lambda key: None
+
+    wait_for(lambda: spool.account().stored == 1)
+
+
+def test_stopping_sends_what_waits_within_its_time(spool: Spool, background: Uploader) -> None:
+    """The last capture of an instance is not left behind when there is time for it."""
+    background.start()
+    put_capture(spool)
+
+    background.stop(deadline_s=TIMEOUT_S)
+
+    assert spool.account().stored == 1
+
+
+def test_stopping_without_time_waits_for_nobody(spool: Spool, background: Uploader, faulty: Faulty) -> None:
+    """An upload that hangs does not hold up the end of the instance."""
+    reached, released = threading.Event(), threading.Event()
+
+    def hang(key: str) -> None:
+        reached.set()
+        assert released.wait(TIMEOUT_S)
+
+    faulty.fault = hang
+    put_capture(spool)
+    background.start()
+    assert reached.wait(TIMEOUT_S)
+
+    background.stop(deadline_s=0.0)
+
+    assert spool.account().pending == 1
+    released.set()
+
+
+def test_stopping_what_never_started_is_harmless(background: Uploader) -> None:
+    """An agent that ends before its first capture has nothing to stop."""
+    background.stop(deadline_s=0.0)
+
+
+def test_back_off_grows_to_its_cap_with_full_jitter(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Many agents that lost the same viewer do not come back at the same time."""
+    monkeypatch.setattr(random, "uniform", lambda low, high: high)
+
+    assert [backoff_s(attempt) for attempt in (1, 2, 3, 4, 9, 10, 1000)] == [1, 2, 4, 8, 256, 300, 300]
+    monkeypatch.undo()
+    assert len({backoff_s(5) for _ in range(20)}) == 20
+
+
+def test_importing_it_is_cheap() -> None:
+    """The agent carries no HTTP library until it delivers to a viewer."""
+    heavy = ("urllib3", "rich", "ssl")
+    script = f"import sys, diag.upload.uploader, diag.upload.stores; print([m for m in {heavy} if m in sys.modules])"
+    answer = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+
+    assert answer.stdout.strip() == "[]"
+
+
+# --- the catalogue --------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def stored(spool: Spool, store: LocalStore) -> list[Capture]:
+    """Captures of different hours, days and years in the store, newest first."""
+    ages = [timedelta(0), timedelta(minutes=70), timedelta(days=1), timedelta(days=40), timedelta(days=500)]
+    captures = [put_capture(spool, make_capture(moment=now() - age)) for age in ages]
+    drain(spool, store, "default", deadline=None)
+    return captures
+
+
+def test_the_newest_come_first(store: LocalStore, stored: list[Capture]) -> None:
+    """Hours, days and years are walked backwards."""
+    assert list(catalogue.newest(store, "default")) == stored
+    assert list(catalogue.newest(store, "other")) == []
+
+
+def test_only_the_hours_that_are_asked_for_are_listed(
+    store: LocalStore, stored: list[Capture], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Since and until bound the captures, and old folders are not even looked into."""
+    listed: list[str] = []
+    original = store.folders
+    monkeypatch.setattr(store, "folders", lambda prefix: listed.append(prefix) or original(prefix))
+
+    found = list(
+        catalogue.newest(store, "default", since=now() - timedelta(hours=30), until=now() - timedelta(hours=1))
+    )
+
+    assert found == stored[1:3]
+    old = keys.moment_of(stored[4].capture_id)
+    assert f"v1/default/{old:%Y}/" not in listed
+    assert next(catalogue.newest(store, "default")) == stored[0]
+
+
+def test_a_folder_without_a_manifest_is_no_capture(store: LocalStore, stored: list[Capture]) -> None:
+    """An upload that is under way, and a manifest nobody can read, are skipped."""
+    store.delete(keys.key("default", stored[0].capture_id, keys.MANIFEST))
+    (store.root / keys.key("default", stored[1].capture_id, keys.MANIFEST)).write_bytes(b"{")
+    swapped = store.root / keys.key("default", stored[2].capture_id, keys.MANIFEST)
+    swapped.write_text(json.dumps(stored[3].to_json()))
+
+    assert list(catalogue.newest(store, "default")) == stored[3:]
+
+
+@pytest.mark.parametrize("length", [1, 9, 13, 14, 20, 36])
+def test_a_capture_is_found_by_the_start_of_its_id(store: LocalStore, stored: list[Capture], length: int) -> None:
+    """A unique start names a capture; one that fits several is refused with the candidates."""
+    wanted = stored[3].capture_id[:length]
+    if length == 1:
+        with pytest.raises(UsageError) as caught:
+            catalogue.find(store, "default", wanted)
+        assert stored[0].capture_id in caught.value.help_text
+    else:
+        assert catalogue.find(store, "default", wanted.upper()) == stored[3]
+
+
+@pytest.mark.parametrize(
+    "wanted", ["", "zz", "../..", "ffffffff", "019-", "0" * 40, "01234567-89ab-7def-8123-456789abcdef"]
+)
+def test_an_id_that_nobody_has_is_said_to_be_unknown(store: LocalStore, stored: list[Capture], wanted: str) -> None:
+    """Whatever is typed, the answer is a sentence."""
+    with pytest.raises(NoSuchCapture):
+        catalogue.find(store, "default", wanted)
+
+
+def test_a_fetched_file_is_verified(store: LocalStore, stored: list[Capture]) -> None:
+    """What the store holds is handed out only if it is what the manifest says."""
+    capture_id = stored[0].capture_id
+    with catalogue.fetch(store, "default", capture_id, "report.json") as source:
+        assert source.read() == b'{"header": {}}\n'
+    with pytest.raises(NoSuchCapture, match="has no file"):
+        catalogue.fetch(store, "default", capture_id, "../x")
+
+    path = store.root / keys.key("default", capture_id, "report.json")
+    for damaged in (b'{"header": []}\n', b"", b"x" * 100_000):
+        path.write_bytes(damaged)
+        with pytest.raises(CorruptCapture):
+            catalogue.fetch(store, "default", capture_id, "report.json")
+    path.unlink()
+    with pytest.raises(CorruptCapture, match="lost"):
+        catalogue.fetch(store, "default", capture_id, "report.json")
