@@ -126,8 +126,8 @@ class _Page:
         words = [f"{signal['name']} ({signal['number']})"]
         words += [f"trap {trap}, {_TRAPS[trap]}"] if trap in _TRAPS and not signal["sent"] else []
         words += ["sent by a program"] if signal["sent"] else []
-        words += [f"at address {signal['faultAddress']}"] if signal["faultAddress"] else []
-        words += [f"({signal['faultMapping']})"] if signal.get("faultMapping") else []
+        mapping = f" ({signal['faultMapping']})" if signal.get("faultMapping") else ""
+        words += [f"at address {signal['faultAddress']}{mapping}"] if signal["faultAddress"] else []
         self._indented(_text(" · ".join(words)))
         self._registers(signal["registers"])
 
@@ -329,7 +329,9 @@ def _place(frame: Json, working_directory: str) -> str:
     if not frame["file"]:
         return str(frame["module"] or "").rpartition("/")[2]
     file = _INSTALLED.sub("", frame["file"])
-    if working_directory not in ("", "/"):
+    if frame["language"] == "native":
+        file = "/".join(file.split("/")[-2:])  # a path of the machine that compiled it
+    elif working_directory not in ("", "/"):
         file = file.removeprefix(working_directory.rstrip("/") + "/")
     return f"{file}:{frame['line']}" if frame["line"] else file
 

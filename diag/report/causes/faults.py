@@ -24,6 +24,7 @@ _FIRST_PAGES = 0x10000  # vm.mmap_min_addr: nothing is mapped below, so only a N
 _NEAR_STACK = 0x10000
 _SENDING = frozenset(["kill", "tgkill", "raise", "gsignal", "pthread_kill", "killpg"])
 _ABORTING = ABORTING - _SENDING
+_ALLOCATOR = frozenset(["free", "cfree", "malloc", "calloc", "realloc", "memalign", "posix_memalign", "aligned_alloc"])
 _X87_ERROR, _ALIGNMENT, _SIMD_ERROR = 16, 17, 19
 # glibc's and libstdc++'s last words, as they stand in their sources (malloc.c, assert.c, vterminate.cc), what they
 # mean, and a function that is on the stack then: the text alone may be another process's, where processes share stderr.
@@ -149,6 +150,11 @@ def _abort(report: Json, signal: Json) -> dict[str, Any]:
             sentence = f"It aborted because {meaning} ({said[-1].strip()}){_where(report)}{serving(report)}."
             evidence = [f"On stderr stands: {said[-1].strip()}"]
             return verdict(cause, sentence, HIGH if seen else MEDIUM, evidence)
+    native = native_frame(_frames(report))
+    if _aborts(report) and native is not None and bare_name(native["function"]) in _ALLOCATOR:
+        evidence = [f"The crashing thread stands in abort(), called by libc's {native['function']}."]
+        sentence = f"It aborted because its heap was corrupted{_where(report)}{serving(report)}."
+        return verdict("heap-corruption", sentence, MEDIUM, evidence)
     if _aborts(report):
         evidence = ["The crashing thread stands in abort()."]
         return verdict("abort", f"It called abort(){_where(report)}{serving(report)}.", HIGH, evidence)
@@ -192,6 +198,8 @@ def _where(report: Json) -> str:
     """` in strlen (libc.so.6), called from view (app.py:20)`, as much of it as is known."""
     frames = _frames(report)
     native, own = native_frame(frames), app_frame(frames)
+    if native is not None and native["function"].startswith("0x"):
+        native = None  # nothing is mapped there
     if native is not None and own is not None and own is not native:
         return f" in {place(native)}, called from {place(own)}"
     return f" in {place(own)}" if own is not None else ""

@@ -55,7 +55,9 @@ def test_a_null_dereference_names_function_line_and_request() -> None:
 
 def test_a_call_through_null_is_told_apart() -> None:
     """Where the instruction pointer itself is the fault address, a function pointer was NULL."""
-    assert judged(crashed(SEGV, address=0, trapno=14, registers={"rip": 0})) == ("null-call", "high")
+    found = verdict(crashed(SEGV, stack("crash_view"), address=0, trapno=14, registers={"rip": 0}, witness=IDLE))
+    assert (found["cause"], found["confidence"]) == ("null-call", "high")
+    assert found["sentence"] == "Call of a NULL function pointer in crash_view (app.py:20)."
 
 
 MAPS = (
@@ -177,6 +179,7 @@ ASSERTION = "x: x.c:3: f: Assertion `n > 0' failed.\n"
     [
         ((*ABORT, native("boom", "/lib/b.so")), "", ("abort", "high")),
         ((*ABORT, native("_int_free"), native("free")), DOUBLE_FREE, ("heap-corruption", "high")),
+        ((*ABORT, native("libc.so.6+0x7f4"), native("free")), "", ("heap-corruption", "medium")),
         ((*ABORT, native("f")), CORRUPTION, ("heap-corruption", "medium")),
         ((*ABORT, native("std::terminate()"), native("f")), TERMINATE, ("cpp-exception", "high")),
         ((*ABORT, native("__assert_fail"), native("f")), ASSERTION, ("assertion", "high")),
