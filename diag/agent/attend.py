@@ -160,7 +160,7 @@ def _oom_kills_since(process: Watched) -> int:
     if process.facts is None or before is None:
         return 0
     after = cgroup.read_cgroup(process.cgroup_text).get("memory", {}).get("oomKills")
-    return max(0, (after or 0) - before)
+    return max(0, int(after or 0) - int(before))
 
 
 def _sender(ancillary: list[tuple[int, int, bytes]]) -> int | None:

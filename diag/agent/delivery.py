@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from typing import TYPE_CHECKING
 
 from diag.config import Settings
 from diag.errors import DiagError
-from diag.spool import Spool
-from diag.upload.stores import open_store
-from diag.upload.uploader import Uploader
+
+if TYPE_CHECKING:
+    from diag.upload.uploader import Uploader
 
 LOCAL_WAIT_S = 1.0
 LAST_CHANCE_S = 1.5  # as PID 1 nothing of ours outlives the instance, so the upload gets this long
@@ -26,6 +27,10 @@ class Delivery:
     def wake(self) -> None:
         """There is something new in the spool."""
         if self._uploader is None:
+            from diag.spool import Spool
+            from diag.upload.stores import open_store
+            from diag.upload.uploader import Uploader
+
             try:
                 store = open_store(self._settings.store_url, self._settings.token)
                 spool = Spool.of(self._settings)

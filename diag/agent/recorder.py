@@ -6,7 +6,6 @@ import os
 import queue
 import threading
 
-from diag import capture
 from diag.agent.delivery import Delivery
 from diag.config import Settings
 from diag.errors import DiagError
@@ -38,6 +37,9 @@ class Recorder:
             self._thread = None
 
     def _work(self) -> None:
+        # Late: an instance that lives well never pays for the report's code.
+        from diag import capture
+
         while (job := self._waiting.get()) is not None:
             evidence, kind = job
             try:

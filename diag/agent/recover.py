@@ -11,10 +11,10 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
-from diag import capture
 from diag.agent import registry
 from diag.agent.blackbox import Box, exception_seen, moment_of, request_link, threads_seen
 from diag.agent.registry import Target
+from diag.capture import record
 from diag.config import Settings
 from diag.evidence import Ended, Evidence
 from diag.model import Instance, Missing, new_capture_id, stamp
@@ -62,7 +62,7 @@ def _recover_instance(target: Target, folder: Path, settings: Settings) -> int:
             continue
         box = Box.open(path)
         if box is not None and not box.left_cleanly:
-            capture.record(_evidence(box, pid, target), settings=settings, kind="crash")
+            record(_evidence(box, pid, target), settings=settings, kind="crash")
             count += 1
         path.unlink(missing_ok=True)
     if not living:

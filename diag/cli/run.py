@@ -72,8 +72,7 @@ def _click_command() -> Any:
     @click.option("--store", metavar="URL", help="Where captures go: file:///… or http(s)://viewer (DIAG_STORE).")
     @click.option("--locals", is_flag=True, default=None, help="Put local variables, redacted, into crash reports.")
     @click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
-    @click.pass_context
-    def run(ctx: click.Context, command: tuple[str, ...], **flags: Any) -> None:
+    def run(command: tuple[str, ...], **flags: Any) -> int:
         """Run COMMAND and catch whatever ends it.
 
         Its exit status (128+n for a signal), signals, input, output and terminal are its own. Every Python process it
@@ -86,6 +85,6 @@ def _click_command() -> Any:
           DIAG_STORE=https://viewer.example diag run -- python worker.py
         """
         given = {key: list(value) if key == "labels" else value for key, value in flags.items() if value}
-        ctx.exit(_start(given, list(command)))
+        return _start(given, list(command))
 
     return run

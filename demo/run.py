@@ -1,0 +1,246 @@
+"""The main job on real input: a shop under gunicorn dies in three ways, and each death has a page.
+
+`make demo` leaves the viewer running until Ctrl-C; `make demo CHECK=1` checks the result and ends.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+HERE = Path(__file__).parent
+DIAG = [sys.executable, "-m", "diag"]
+PATIENCE_S = 30
+
+
+def main() -> int:
+    """Run the demo; returns the exit code."""
+    check = "--check" in sys.argv[1:]
+    folder = Path(tempfile.mkdtemp(prefix="diag-demo-"))
+    environment = {
+        **os.environ,
+        "XDG_STATE_HOME": str(folder / "state"),
+        "XDG_RUNTIME_DIR": str(folder / "run"),
+        "DIAG_CONFIG": str(_empty(folder / "config.toml")),
+    }
+    try:
+        return demonstrate(environment, check=check)
+    except KeyboardInterrupt:
+        print()
+        return 0
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def demonstrate(environment: dict[str, str], *, check: bool) -> int:
+    """Start the viewer and the shop, let the shop die, print what was caught."""
+    viewer_port = free_port() if check else int(os.environ.get("PORT", "8321"))
+    shop_port = free_port()
+    viewer = f"http://127.0.0.1:{viewer_port}"
+    with started([*DIAG, "serve", "--port", str(viewer_port)], environment, f"{viewer}/healthz"):
+        say(f"The viewer is at {viewer}/")
+        gunicorn = ["gunicorn", "--chdir", str(HERE), "--workers", "2", "--bind", f"127.0.0.1:{shop_port}", "shop:app"]
+        command = [*DIAG, "run", "--name", "shop", "--", sys.executable, "-m", *gunicorn, "--log-level", "warning"]
+        say("$ diag run --name shop -- gunicorn --workers 2 shop:app")
+        with started(command, environment, f"http://127.0.0.1:{shop_port}/"):
+            ids = visit(shop_port, environment)
+            report_live(environment)
+        wait_for(lambda: len(captures(environment)) >= 4, "four captures")
+        found = captures(environment)
+        show(found, viewer)
+        problems = mistakes(found, ids, viewer)
+        if check:
+            return conclude(problems)
+        say("\nOpen the page; Ctrl-C ends the viewer.")
+        signal.pause()
+    return 0
+
+
+def visit(port: int, environment: dict[str, str]) -> dict[str, tuple[str, str]]:
+    """Send traffic, some of it fatal; returns (request id, trace id) of the requests that went wrong."""
+    ids = {name: (f"req-{name}-{secrets.token_hex(4)}", secrets.token_hex(16)) for name in ("fault", "raise", "kill")}
+    for item in ("tea", "cup", "pot") * 5:
+        get(port, f"/checkout/{item}?count=2", f"req-{secrets.token_hex(4)}", secrets.token_hex(16))
+    say("GET /checkout/sock    an item that is not for sale: KeyError, answered with 500")
+    get(port, "/checkout/sock", *ids["raise"])
+    say("GET /label/tea        a native library follows a NULL pointer: the worker dies of SIGSEGV")
+    get(port, "/label/tea", *ids["fault"])
+    say("GET /slow             and its worker is killed with SIGKILL meanwhile")
+    with slow_request(port, *ids["kill"]):
+        os.kill(worker_serving(environment), signal.SIGKILL)
+    wait_for(lambda: get(port, "/", "req-after", secrets.token_hex(16)) == 200, "gunicorn to start new workers")
+    return ids
+
+
+@contextmanager
+def slow_request(port: int, request_id: str, trace_id: str) -> Iterator[None]:
+    """A request that is in flight inside the block."""
+    with socket.create_connection(("127.0.0.1", port)) as connection:
+        head = f"GET /slow?seconds=20 HTTP/1.1\r\nHost: shop\r\n{headers_text(request_id, trace_id)}\r\n"
+        connection.sendall(head.encode())
+        yield
+
+
+def worker_serving(environment: dict[str, str]) -> int:
+    """The pid of the worker that serves GET /slow now, as `diag report` sees it."""
+    found: list[int] = []
+
+    def look() -> bool:
+        report = json.loads(run([*DIAG, "report", "shop", "--json"], environment))
+        found[:] = [
+            w["header"]["processId"] for w in report["workers"] if any("/slow" in r["path"] for r in w["requests"])
+        ]
+        return bool(found)
+
+    wait_for(look, "the slow request to be in flight")
+    return found[0]
+
+
+def report_live(environment: dict[str, str]) -> None:
+    """A report of the shop as it runs."""
+    say("$ diag report shop")
+    run([*DIAG, "report", "shop"], environment)
+
+
+def captures(environment: dict[str, str]) -> list[dict[str, Any]]:
+    """What `diag ls` knows, newest first."""
+    found: list[dict[str, Any]] = json.loads(run([*DIAG, "ls", "--json"], environment))
+    return found
+
+
+def show(found: list[dict[str, Any]], viewer: str) -> None:
+    """Print what was caught, with the pages' addresses."""
+    say("\nWhat was caught:")
+    for row in reversed(found):
+        request = next((link["request_id"] for link in row["links"] if link["request_id"]), "")
+        say(f"  {row['kind']:7} {row['level'] or '':8} {row['title']}")
+        say(f"          {viewer}/captures/{row['capture_id']}   {request}")
+
+
+def mistakes(found: list[dict[str, Any]], ids: dict[str, tuple[str, str]], viewer: str) -> list[str]:
+    """What is not as it should be."""
+    problems = []
+    for name, kind, level in (("fault", "crash", "NATIVE"), ("raise", "event", "EVENT"), ("kill", "crash", "OUTSIDE")):
+        request_id, trace_id = ids[name]
+        rows = [row for row in found if any(link["request_id"] == request_id for link in row["links"])]
+        rows = [row for row in rows if row["kind"] == kind and row["level"] == level]
+        if len(rows) != 1:
+            problems.append(f"{name}: {len(rows)} captures of kind {kind}, level {level} with {request_id}, not 1")
+            continue
+        if not any(link["trace_id"] == trace_id for link in rows[0]["links"]):
+            problems.append(f"{name}: the trace {trace_id} is not linked")
+        for page in (f"/captures/{rows[0]['capture_id']}", f"/requests/{request_id}", f"/traces/{trace_id}"):
+            text = fetch(viewer + page)
+            if request_id not in text or trace_id not in text:
+                problems.append(f"{name}: {page} does not name {request_id} and {trace_id}")
+    if not any(row["kind"] == "report" for row in found):
+        problems.append("the live report is missing")
+    return problems
+
+
+def conclude(problems: list[str]) -> int:
+    """Say how the check went; returns the exit code."""
+    for problem in problems:
+        say(f"WRONG: {problem}")
+    say("" if problems else "\nChecked: every death has its record, its request, its trace and its page.")
+    return 1 if problems else 0
+
+
+@contextmanager
+def started(command: list[str], environment: dict[str, str], address: str) -> Iterator[subprocess.Popen[bytes]]:
+    """A server that answers at the address; it is asked to stop at the end."""
+    with subprocess.Popen(command, env=environment) as process:
+        try:
+            wait_for(lambda: process.poll() is not None or fetch(address) != "", f"an answer at {address}")
+            if process.poll() is not None:
+                raise SystemExit(f"{' '.join(command)} ended with {process.returncode}")
+            yield process
+        finally:
+            process.terminate()
+            try:
+                process.wait(PATIENCE_S)
+            except subprocess.TimeoutExpired:
+                process.kill()
+
+
+def get(port: int, path: str, request_id: str, trace_id: str) -> int:
+    """The status of a request; 0 where the connection broke."""
+    target = urllib.request.Request(f"http://127.0.0.1:{port}{path}", headers=headers(request_id, trace_id))
+    try:
+        with urllib.request.urlopen(target, timeout=PATIENCE_S) as answer:
+            return int(answer.status)
+    except urllib.error.HTTPError as error:
+        return error.code
+    except OSError:
+        return 0
+
+
+def headers(request_id: str, trace_id: str) -> dict[str, str]:
+    """What a gateway would send along."""
+    return {"X-Request-ID": request_id, "traceparent": f"00-{trace_id}-{secrets.token_hex(8)}-01"}
+
+
+def headers_text(request_id: str, trace_id: str) -> str:
+    """The same for a request written by hand."""
+    return "".join(f"{name}: {value}\r\n" for name, value in headers(request_id, trace_id).items())
+
+
+def fetch(address: str) -> str:
+    """The page's text; empty where nobody answers."""
+    try:
+        with urllib.request.urlopen(address, timeout=PATIENCE_S) as answer:
+            return str(answer.read().decode())
+    except OSError:
+        return ""
+
+
+def run(command: list[str], environment: dict[str, str]) -> str:
+    """The command's output; ends the demo where it fails."""
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=PATIENCE_S, check=False)
+    if done.returncode != 0:
+        raise SystemExit(f"{' '.join(command)} ended with {done.returncode}:\n{done.stderr}")
+    return done.stdout
+
+
+def wait_for(happened: Callable[[], bool], what: str) -> None:
+    """Wait until it has happened. Ends the demo after PATIENCE_S."""
+    until = time.monotonic() + PATIENCE_S
+    while not happened():
+        if time.monotonic() > until:
+            raise SystemExit(f"Waited {PATIENCE_S} s in vain for {what}.")
+        time.sleep(0.1)
+
+
+def free_port() -> int:
+    """A port of the loopback that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def say(line: str) -> None:
+    """Print at once."""
+    print(line, flush=True)
+
+
+def _empty(path: Path) -> Path:
+    path.write_text("")
+    return path
+
+
+if __name__ == "__main__":
+    sys.exit(main())

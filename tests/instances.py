@@ -1,0 +1,100 @@
+"""Programs under `diag run`, and what they leave: for tests that look at the whole way."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from machine import PROGRAMS, TIMEOUT_S
+from reports import validate
+
+DIAG = [sys.executable, "-m", "diag"]
+
+
+@dataclass
+class Ended:
+    """How a command ended and what it wrote."""
+
+    status: int
+    stdout: str
+    stderr: str
+
+
+class Machine:
+    """A machine of its own: a home with nothing configured, so captures go to the local store under it."""
+
+    def __init__(self, home: Path) -> None:
+        self.home = home
+        self.environment = {**os.environ, "HOME": str(home), "XDG_RUNTIME_DIR": str(home / "run")}
+        self._started: list[subprocess.Popen[str]] = []
+
+    def start(self, *command: str, run: bool = True, flags: tuple[str, ...] = (), **popen: Any) -> subprocess.Popen[str]:
+        """Start the command, under `diag run` unless told otherwise; its output comes through pipes."""
+        whole = [*DIAG, "run", *flags, "--", *command] if run else list(command)
+        options: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "stdin": subprocess.DEVNULL}
+        environment = {**self.environment, **popen.pop("env", {})}
+        process = subprocess.Popen(whole, env=environment, text=True, **{**options, **popen})
+        self._started.append(process)
+        return process
+
+    def run(self, *command: str, run: bool = True, flags: tuple[str, ...] = (), **popen: Any) -> Ended:
+        """Start the command and wait for it."""
+        process = self.start(*command, run=run, flags=flags, **popen)
+        stdout, stderr = process.communicate(timeout=TIMEOUT_S)
+        return Ended(process.returncode, stdout, stderr)
+
+    def diag(self, *arguments: str, **popen: Any) -> Ended:
+        """Run another `diag` command."""
+        return self.run(*DIAG, *arguments, run=False, **popen)
+
+    def captures(self) -> list[dict[str, Any]]:
+        """The manifests of everything that was kept, oldest first, as the store holds them."""
+        state = self.home / ".local/state/diag"
+        paths = [*state.glob("store/v1/**/manifest.json"), *state.glob("spool/pending/*/manifest.json")]
+        return sorted((json.loads(path.read_text()) for path in paths), key=lambda manifest: manifest["capture_id"])
+
+    def only_capture(self) -> dict[str, Any]:
+        """The manifest, after asserting that there is exactly one."""
+        found = self.captures()
+        assert len(found) == 1, [(c["kind"], c["level"], c["title"]) for c in found]
+        return found[0]
+
+    def report_of(self, manifest: dict[str, Any]) -> dict[str, Any]:
+        """The report of a capture, valid against the schema."""
+        state = self.home / ".local/state/diag"
+        name = next(artifact["name"] for artifact in manifest["artifacts"] if artifact["kind"] == "report")
+        path = next(iter(state.glob(f"*/**/{manifest['capture_id']}/{name}")))
+        return validate(json.loads(path.read_text()))
+
+    def only_report(self) -> dict[str, Any]:
+        """The report of the one capture there is."""
+        return self.report_of(self.only_capture())
+
+    def files(self) -> list[Path]:
+        """Every file that `diag` keeps."""
+        return [path for path in self.home.rglob("*") if path.is_file()]
+
+    def close(self) -> None:
+        """Kill and reap what a test left running."""
+        for process in self._started:
+            if process.poll() is None:
+                process.send_signal(signal.SIGCONT)
+                process.kill()
+            process.communicate()
+
+
+def program(name: str) -> str:
+    """The path of a test program."""
+    return str(PROGRAMS / name)
+
+
+def marker(name: str, mark: str) -> int:
+    """The number of the line that carries `# MARK: mark`."""
+    lines = (PROGRAMS / name).read_text().splitlines()
+    return next(number for number, line in enumerate(lines, 1) if line.rstrip().endswith(f"# MARK: {mark}"))
