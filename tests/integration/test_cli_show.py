@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -63,8 +64,15 @@ def test_a_file_and_standard_input(diag: Diag, tmp_path: Path) -> None:
     shown = diag("show", str(path)).stdout
     assert "KeyError: 'sku' in view (app.py:20)" in shown
     command = [sys.executable, "-m", "diag", "show", "-"]
+    # The environment is given, because pytest's readline leaves COLUMNS in the one that would be inherited.
     piped = subprocess.run(
-        command, input=path.read_text(), capture_output=True, text=True, timeout=TIMEOUT_S, check=True
+        command,
+        input=path.read_text(),
+        capture_output=True,
+        text=True,
+        env={**os.environ},
+        timeout=TIMEOUT_S,
+        check=True,
     )
     assert piped.stdout == shown
 
