@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from rich.console import Console, RenderableType
     from rich.text import Text
 
-_INSTALLED = re.compile(r"^.*/(?:(?:site|dist)-packages|lib(?:64)?/python[\d.]+)/")
+_INSTALLED = re.compile(r"^.*/(?:(?:site|dist)-packages|lib(?:64)?/python[\d.]+|diag/probe)/")
 _TRAPS = {0: "divide error", 6: "invalid opcode", 13: "general protection", 14: "page fault", 17: "alignment check"}
 _FRAMES_SHOWN = 40
 _THREADS_SHOWN = 12
@@ -67,7 +67,7 @@ class _Page:
         self._indented(_text((title(self.report), f"bold {tone}")))
         self.console.print()
         self._indented(_text(verdict["sentence"]))
-        evidence = " ".join(verdict["evidence"])
+        evidence = " ".join(map(_sentence, verdict["evidence"]))
         self._indented(_text((f"Confidence {verdict['confidence']}. {evidence}".rstrip(), "dim")))
 
     def _identity(self) -> None:
@@ -141,14 +141,22 @@ class _Page:
 
     def _crashed(self) -> None:
         thread = crashed_thread(self.report)
-        if thread is None or (self.report["exception"] is not None and not thread["crashed"]):
-            return
-        self._heading(*_thread_name(thread))
-        self._frames(thread)
+        if thread is not None and self._leads(thread):
+            self._heading(*_thread_name(thread))
+            self._frames(thread)
+
+    def _leads(self, thread: Json) -> bool:
+        """Whether this thread has a section of its own; beside an exception only where it adds something to that."""
+        exception = self.report["exception"]
+        if exception is None:
+            return thread is crashed_thread(self.report)
+        return bool(thread["crashed"]) and thread["frames"] != exception["frames"]
 
     def _others(self) -> None:
-        first = crashed_thread(self.report) if self.report["exception"] is None else None
-        others = [thread for thread in self.report["threads"] if thread is not first]
+        exception = self.report["exception"]
+        said = exception["frames"] if exception else None
+        others = [t for t in self.report["threads"] if not self._leads(t) and (said is None or t["frames"] != said)]
+        first = len(others) < len(self.report["threads"])
         if not others:
             return
         if self.all_threads:
@@ -274,6 +282,10 @@ def _text(*parts: str | tuple[str, str]) -> Text:
     from rich.text import Text
 
     return Text.assemble(*parts, overflow="fold")
+
+
+def _sentence(words: str) -> str:
+    return f"{words[:1].upper()}{words[1:].rstrip('.')}." if words else ""
 
 
 def _raised_parts(exception: Json) -> tuple[Any, ...]:

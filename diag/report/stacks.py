@@ -23,6 +23,7 @@ _NAME_LIMIT = 512
 
 _BARE_ADDRESS = re.compile(r"0x[0-9a-fA-F]{4,16}")
 _LIBRARY = re.compile(r"/(?:site|dist)-packages/|/lib(?:64|32)?/(?:python|pypy)\d[\d.]*[a-z]?/|/python\d+\.zip/")
+_LAUNCHER = re.compile(r"/bin/[^/.]+$")  # the scripts that installers write have no suffix
 _INTERPRETER = re.compile(r"/(?:lib)?python[\d.]*[a-z]?(?:\.so[\d.]*)?$")
 # What stands on a dying thread above the frame that died: CPython's handler, and libc's return from it, whose symbol is
 # not exported, so that unwinders name its neighbours.
@@ -102,7 +103,9 @@ def in_app(frame: Frame, scene: Scene) -> bool:
     path = frame.file or ""
     if path.startswith("<frozen") or (frame.module or "").partition(".")[0] in ("diag_probe", "sitecustomize"):
         return False
-    return bool(path or frame.module) and not _LIBRARY.search(path) and "/diag_probe/" not in path
+    if _LIBRARY.search(path) or _LAUNCHER.search(path) or "/diag_probe/" in path:
+        return False
+    return bool(path or frame.module)
 
 
 def _native_in_app(path: str, scene: Scene) -> bool:

@@ -101,6 +101,15 @@ def test_the_chain_of_an_exception_is_shown() -> None:
     assert "├ ValueError: x" in text
 
 
+def test_what_the_exception_says_is_not_said_twice() -> None:
+    """The thread that raised has no section of its own where its frames are the exception's."""
+    seen = raised(threads=(Thread(PID, crashed=True, frames=stack()), Thread(PID + 1, frames=(WAITING,))))
+    text = shown(seen)
+    assert "THREAD 4711" not in text
+    assert "1 OTHER THREAD" in text
+    assert text.count("▸  view") == 1
+
+
 def test_signal_and_registers() -> None:
     """A fault shows its trap, address and registers."""
     text = shown(CASES["segfault"])

@@ -45,6 +45,8 @@ HERE = Scene(working_directory="/srv/shop", executable="/srv/shop/bin/server")
         ("/root/.pyenv/versions/3.13.1/lib/python3.13/json/decoder.py", "json.decoder", False),
         ("/usr/lib64/python3.9/socket.py", "socket", False),
         ("/opt/python/lib/python312.zip/abc.py", "abc", False),
+        ("/srv/shop/venv/bin/gunicorn", "__main__", False),
+        ("/srv/shop/bin/serve.py", "__main__", True),
         ("<frozen importlib._bootstrap>", "importlib._bootstrap", False),
         ("/x/diag_probe/wsgi.py", "diag_probe.wsgi", False),
         ("/x/sitecustomize.py", "sitecustomize", False),
