@@ -25,7 +25,7 @@ from diag.spool.files import (
     write_part,
     writing,
 )
-from diag.spool.room import OTHER
+from diag.spool.order import OTHER
 
 DRAFT = ".draft.jsonl"
 KILLED = Missing("artifacts", "the agent was killed while it wrote this capture")
@@ -38,8 +38,8 @@ T = TypeVar("T")
 class Queue(Protocol):
     """What a draft needs of its spool."""
 
-    def make_room(self, size_bytes: int, rank: int) -> None:
-        """Raise SpoolUnwritable unless there is room."""
+    def make_room(self, size_bytes: int, rank: int, written_bytes: int = 0) -> None:
+        """Raise SpoolUnwritable unless there is room, and count what is written already."""
         ...
 
     def publish(self, folder: Path) -> Path:
@@ -165,7 +165,7 @@ class Draft:
             os.fchmod(source.fileno(), 0o600)
             os.fsync(source.fileno())
         try:
-            self._queue.make_room(0, self._rank)
+            self._queue.make_room(0, self._rank, written_bytes=part.stat().st_size)
         except SpoolUnwritable:
             part.unlink()
             raise

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from diag.errors import CorruptCapture, SpoolUnwritable
+from diag.model import valid_id
 
 CHUNK = 1024 * 1024
 BLOCK = 4096
@@ -197,6 +198,11 @@ def names(folder: Path) -> list[str]:
         return sorted(entry.name for entry in os.scandir(folder) if not entry.name.startswith("."))
     except FileNotFoundError:
         return []
+
+
+def folders(root: Path, state: str) -> list[Path]:
+    """The folders of the captures in a state, oldest first."""
+    return [root / state / name for name in names(root / state) if valid_id(name)]
 
 
 def footprint(folder: Path) -> int:

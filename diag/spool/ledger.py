@@ -20,6 +20,7 @@ from diag.spool.files import allocate, sync_folder, write_all, write_file
 
 SIZE = 64 * 1024
 FOLD_AT = SIZE - 8 * 1024
+FOOTPRINT = 2 * SIZE + 4096  # on disk at most: while it is folded there are two, and the totals
 
 
 @dataclass(slots=True)
@@ -108,10 +109,6 @@ class Ledger:
         write_file(self._totals, json.dumps(totals).encode())
         sync_folder(self._folder)
         self._path(book.generation).unlink(missing_ok=True)
-
-    def footprint(self) -> int:
-        """What ledger and totals take on disk at most."""
-        return 2 * SIZE + 4096
 
     def _read_totals(self) -> Book:
         try:

@@ -16,11 +16,9 @@ from diag.model import MANIFEST, Capture, moment_of, now, valid_id, valid_name
 from diag.spool.draft import DRAFT, Draft, read_capture
 from diag.spool.files import (
     BLOCK,
-    DISK_FULL,
-    NoRoom,
     blocks,
     digest,
-    footprint,
+    folders,
     locked,
     names,
     open_folder,
@@ -30,8 +28,10 @@ from diag.spool.files import (
     write_file,
     writing,
 )
-from diag.spool.ledger import Book, Ledger
-from diag.spool.room import Item, in_order, item, rank, victims
+from diag.spool.ledger import FOOTPRINT, Book, Ledger
+from diag.spool.order import Item, in_order, rank
+from diag.spool.room import Room
+from diag.spool.usage import Usage
 
 STATES = ("new", "pending", "completed", "quarantine")
 COMPLETED_KEPT = 200
@@ -67,10 +67,9 @@ class Spool:
 
     def __init__(self, root: Path, quota_bytes: int, floor_bytes: int) -> None:
         self.root = root
-        self._quota_bytes = quota_bytes
-        self._floor_bytes = floor_bytes
+        self._room = Room(root, quota_bytes, floor_bytes, overhead_bytes=FOOTPRINT + BLOCK)
         self._ledger = Ledger(root)
-        self._known: dict[Path, Item] = {}  # whole captures never change, so each is looked at once
+        self._usage = Usage(root / "usage")
 
     @classmethod
     def of(cls, settings: Settings) -> Spool:
@@ -94,7 +93,7 @@ class Spool:
     def pending(self) -> list[Path]:
         """The folders of the captures that wait, the most urgent first."""
         with writing(self.root):
-            return [one.folder for one in in_order(self._items("pending"))]
+            return [one.folder for one in in_order(self._room.items("pending"))]
 
     def read(self, folder: Path) -> Capture:
         """The manifest of a capture in the spool. Raises CorruptCapture, NoSuchCapture."""
@@ -148,7 +147,7 @@ class Spool:
             return []
         with self._locked() as book:
             self._repair(book)
-            orphans = [(folder, held) for folder in self._folders("new") if (held := _claim(folder)) is not None]
+            orphans = [(folder, held) for folder in folders(self.root, "new") if (held := _claim(folder)) is not None]
         finished = [self._finish(folder, held) for folder, held in orphans]
         return [capture_id for capture_id in finished if capture_id]
 
@@ -174,28 +173,21 @@ class Spool:
             oldest_pending_s=None if oldest is None else max(0.0, round(oldest, 3)),
         )
 
-    def make_room(self, size_bytes: int, rank: int) -> None:
-        """Make sure that so much fits, dropping what is wanted less. Raises SpoolUnwritable."""
+    def make_room(self, size_bytes: int, rank: int, written_bytes: int = 0) -> None:
+        """Make sure that so much fits, dropping what is wanted less. Raises SpoolUnwritable.
+
+        `written_bytes` stand on the disk already, in a draft, and only count.
+        """
+        needed = blocks(size_bytes)
         with self._locked() as book:
-            needed = blocks(size_bytes)
-            completed, quarantined, pending = (self._items(state) for state in ("completed", "quarantine", "pending"))
-            used = sum(one.size_bytes for one in (*completed, *quarantined, *pending)) + self._overhead()
-            over_bytes = used + needed - self._quota_bytes
-            chosen = victims([*completed, *quarantined], pending, short_bytes=over_bytes, rank=rank)
-            if chosen is None:
-                limit = f"its quota is {self._quota_bytes // MIB} MB, and nothing in it is less urgent"
-                raise NoRoom(f"The spool {self.root} cannot take {size_bytes} bytes more: {limit}.", "quota")
-            freed = sum(one.size_bytes for one in chosen)
-            short_bytes = needed + self._floor_bytes - _free(self.root) - freed
-            # The disk may be full of other people's files: nothing that waits is thrown away for that.
-            extra = victims([one for one in completed if one not in chosen], [], short_bytes=short_bytes, rank=rank)
-            if extra is None:
-                limit = f"{_free(self.root) // MIB} MB are free, and {self._floor_bytes // MIB} MB are to stay free"
-                raise NoRoom(
-                    f"The disk of the spool {self.root} cannot take {size_bytes} bytes more: {limit}.", DISK_FULL
-                )
-            for one in (*chosen, *extra):
-                self._evict(book, one, "quota")
+            at_most = self._usage.read()
+            more = needed + blocks(written_bytes)
+            if at_most is None or at_most + more > self._room.quota_bytes or self._room.short(needed) > 0:
+                chosen, at_most = self._room.choose(needed, rank)
+                more = needed  # the walk has seen what is written
+                for one in chosen:
+                    self._evict(book, one, "quota")
+            self._usage.write(at_most + more)
 
     def publish(self, folder: Path) -> Path:
         """Move a finished draft to the waiting ones, durably; returns where it is."""
@@ -284,10 +276,10 @@ class Spool:
 
     def _repair(self, book: Book) -> None:
         """Do what a killed process had written into the ledger but not done yet."""
-        for folder in [one for state in ("new", "pending", "quarantine") for one in self._folders(state)]:
+        for folder in [one for state in ("new", "pending", "quarantine") for one in folders(self.root, state)]:
             if folder.name in book.settled:
                 self._settle(book, folder)
-        for folder in self._folders("completed"):
+        for folder in folders(self.root, "completed"):
             _strip(folder)
         for gone in (self.root / "new").glob(f"{_GONE}*"):
             shutil.rmtree(gone)
@@ -328,26 +320,6 @@ class Spool:
             return None
         return next((path for state in states if (path := self.root / state / capture_id).is_dir()), None)
 
-    def _folders(self, state: str) -> list[Path]:
-        return [self.root / state / name for name in names(self.root / state) if valid_id(name)]
-
-    def _items(self, state: str) -> list[Item]:
-        """What is in a state, oldest first."""
-        folders = self._folders(state)
-        known = {folder: self._known.get(folder) or self._look(folder) for folder in folders}
-        self._known = {path: one for path, one in self._known.items() if path.parent.name != state} | known
-        return list(known.values())
-
-    def _look(self, folder: Path) -> Item:
-        try:
-            capture = read_capture(folder / MANIFEST)
-        except CorruptCapture:
-            capture = None
-        return item(folder, footprint(folder), capture)
-
-    def _overhead(self) -> int:
-        return sum(footprint(folder) for folder in self._folders("new")) + self._ledger.footprint()
-
 
 def _claim(folder: Path) -> int | None:
     """A descriptor that holds the folder's flock, or None where its writer lives."""
@@ -362,8 +334,3 @@ def _strip(folder: Path) -> None:
     for path in folder.iterdir():
         if path.name != MANIFEST:
             path.unlink()
-
-
-def _free(root: Path) -> int:
-    disk = os.statvfs(root)
-    return disk.f_bavail * disk.f_frsize

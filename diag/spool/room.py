@@ -1,70 +1,76 @@
-"""Order in the queue: what goes first, and what has to go when there is no room."""
+"""Whether there is room for one more, and what has to go for it."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+import os
 from pathlib import Path
 
-from diag.model import Capture
+from diag.errors import CorruptCapture
+from diag.model import MANIFEST, Capture
+from diag.spool.draft import read_capture
+from diag.spool.files import DISK_FULL, NoRoom, folders, footprint
+from diag.spool.order import Item, item, victims
 
-_RANKS = {"crash": 0, "event": 1, "report": 2}
-OTHER = 3
-
-
-@dataclass(frozen=True, slots=True)
-class Item:
-    """A capture in the spool, as far as order is concerned. Ids sort by age."""
-
-    capture_id: str
-    folder: Path
-    rank: int
-    size_bytes: int
-    fingerprint: str | None = None
+MIB = 1024 * 1024
+SLACK = 32  # one part in so many of the quota
 
 
-def rank(kind: str) -> int:
-    """0 is sent first and dropped last."""
-    return _RANKS.get(kind, OTHER)
+class Room:
+    """The space of a spool: its quota, and the free space that it leaves alone on its disk."""
+
+    def __init__(self, root: Path, quota_bytes: int, floor_bytes: int, *, overhead_bytes: int) -> None:
+        self.quota_bytes = quota_bytes
+        self._root = root
+        self._floor_bytes = floor_bytes
+        self._overhead_bytes = overhead_bytes
+        self._known: dict[str, dict[Path, Item]] = {}  # whole captures never change, so each is looked at once
+
+    def items(self, state: str) -> list[Item]:
+        """What is in a state, oldest first."""
+        known = self._known.get(state, {})
+        self._known[state] = {one: known.get(one) or _look(one) for one in folders(self._root, state)}
+        return list(self._known[state].values())
+
+    def short(self, needed: int) -> int:
+        """How many bytes are lacking until the floor is kept."""
+        return needed + self._floor_bytes - _free(self._root)
+
+    def choose(self, needed: int, rank: int) -> tuple[list[Item], int]:
+        """Walk through everything: what to evict so that `needed` bytes fit, and what is used then. Raises NoRoom."""
+        completed, quarantined, pending = (self.items(state) for state in ("completed", "quarantine", "pending"))
+        idle = [*completed, *quarantined]
+        used = sum(one.size_bytes for one in (*idle, *pending)) + self._overhead_bytes
+        used += sum(footprint(folder) for folder in folders(self._root, "new"))
+        chosen = self._for_quota(used + needed - self.quota_bytes, idle, pending, rank)
+        if chosen is None:
+            limit = f"its quota is {self.quota_bytes // MIB} MB, and nothing in it is less urgent"
+            raise NoRoom(f"The spool {self._root} cannot take {needed} bytes more: {limit}.", "quota")
+        freed = sum(one.size_bytes for one in chosen)
+        # The disk may be full of other people's files: nothing that waits is thrown away for that.
+        left = [one for one in completed if one not in chosen]
+        extra = victims(left, [], short_bytes=self.short(needed) - freed, rank=rank)
+        if extra is None:
+            limit = f"{_free(self._root) // MIB} MB are free, and {self._floor_bytes // MIB} MB are to stay free"
+            raise NoRoom(f"The disk of the spool {self._root} cannot take {needed} bytes more: {limit}.", DISK_FULL)
+        return [*chosen, *extra], used - freed - sum(one.size_bytes for one in extra)
+
+    def _for_quota(self, over_bytes: int, idle: list[Item], pending: list[Item], rank: int) -> list[Item] | None:
+        if over_bytes <= 0:
+            return []
+        # A little more than needed, so that a full spool is not walked through for each capture of a crash loop.
+        ample = victims(idle, pending, short_bytes=over_bytes + self.quota_bytes // SLACK, rank=rank)
+        return victims(idle, pending, short_bytes=over_bytes, rank=rank) if ample is None else ample
 
 
-def item(folder: Path, size_bytes: int, capture: Capture | None) -> Item:
-    """The item of a folder; of one whose manifest cannot be read, capture is None."""
-    if capture is None:
-        return Item(folder.name, folder, OTHER, size_bytes)
-    return Item(folder.name, folder, rank(capture.kind), size_bytes, capture.fingerprint)
+def _look(folder: Path) -> Item:
+    capture: Capture | None
+    try:
+        capture = read_capture(folder / MANIFEST)
+    except CorruptCapture:
+        capture = None
+    return item(folder, footprint(folder), capture)
 
 
-def in_order(items: Iterable[Item]) -> list[Item]:
-    """Crashes first and profiles last, small before big, and among those of about one size the oldest first."""
-    return sorted(items, key=lambda one: (one.rank, one.size_bytes.bit_length() // 4, one.capture_id))
-
-
-def victims(idle: list[Item], pending: list[Item], *, short_bytes: int, rank: int) -> list[Item] | None:
-    """What to remove so that `short_bytes` are freed for a capture of this rank; None where it cannot be done.
-
-    What is idle goes first, in its order. Nothing that is waiting goes for something less urgent, and nothing goes
-    where it would not be enough.
-    """
-    chosen: list[Item] = []
-    for one in (*idle, *_least_wanted_first(pending, rank)):
-        if short_bytes <= 0:
-            break
-        chosen.append(one)
-        short_bytes -= one.size_bytes
-    return chosen if short_bytes <= 0 else None
-
-
-def _least_wanted_first(pending: list[Item], rank: int) -> Iterator[Item]:
-    """Profiles before reports before crashes, oldest first; of one fingerprint the first and the last go late."""
-    ends: dict[str, tuple[str, str]] = {}
-    for one in sorted(pending, key=lambda one: one.capture_id):
-        if one.fingerprint:
-            ends[one.fingerprint] = (ends.get(one.fingerprint, (one.capture_id,))[0], one.capture_id)
-
-    def repeated(one: Item) -> bool:
-        return bool(one.fingerprint) and one.capture_id not in ends[one.fingerprint or ""]
-
-    yield from sorted(
-        (one for one in pending if one.rank >= rank), key=lambda one: (-one.rank, not repeated(one), one.capture_id)
-    )
+def _free(root: Path) -> int:
+    disk = os.statvfs(root)
+    return disk.f_bavail * disk.f_frsize

@@ -19,8 +19,9 @@ from spooled import MIB, make_capture, put_capture
 
 from diag.errors import CorruptCapture, DiagError, NoSuchCapture, SpoolUnwritable
 from diag.model import Capture, new_capture_id, now
-from diag.spool import Account, Spool, ledger, queue
+from diag.spool import Account, Spool, ledger, queue, room
 from diag.spool.files import BLOCK
+from diag.spool.usage import Usage
 
 QUOTA = 64 * MIB
 
@@ -221,8 +222,8 @@ def used(spool: Spool) -> int:
 
 def test_the_quota_holds_and_losses_are_counted(tmp_path: Path) -> None:
     """However much comes, the spool stays within its quota and every eviction is counted."""
-    spool = Spool(tmp_path / "spool", MIB, 0)
     for _ in range(40):
+        spool = Spool(tmp_path / "spool", MIB, 0)  # as a new process has it
         put_capture(spool, content=b"x" * 50_000)
         assert used(spool) <= MIB
 
@@ -299,7 +300,7 @@ def test_a_full_disk_leaves_nothing_torn(
     put_capture(spool)
     _fill(small_disk, left * BLOCK)
     if not checked:  # others fill the disk between our look and our write
-        monkeypatch.setattr(queue, "_free", lambda root: QUOTA)
+        monkeypatch.setattr(room, "_free", lambda root: QUOTA)
 
     if left == 40:
         put_capture(spool, content=b"x" * 100_000)
@@ -438,6 +439,7 @@ def _at_every_step(
         done = _run_and_kill(step, lambda spool=spool: act(spool))  # type: ignore[misc]
         before = spool.account()
         assert balanced(before)
+        assert used(spool) <= (Usage(spool.root / "usage").read() or QUOTA)
         spool.recover()
         yield spool
         assert balanced(spool.account())
@@ -494,7 +496,7 @@ def _one(spool: Spool) -> None:
 
 def _two(spool: Spool) -> None:
     put_capture(spool)
-    put_capture(spool, make_capture("profile"), b"x" * 10_000)
+    put_capture(spool, make_capture("profile"), b"x" * 30_000)
 
 
 def _store_first(spool: Spool) -> None:
@@ -515,7 +517,7 @@ def _abandon(spool: Spool) -> None:
 
 
 def _evict(spool: Spool) -> None:
-    tight = Spool(spool.root, ledger.SIZE * 2 + 20 * BLOCK, 0)
+    tight = Spool(spool.root, ledger.SIZE * 2 + 25 * BLOCK, 0)
     put_capture(tight, content=b"x" * 12 * BLOCK)
 
 
