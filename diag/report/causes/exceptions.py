@@ -6,18 +6,18 @@ import errno
 import re
 from typing import Any
 
-from diag.report.causes.shape import HIGH, verdict
+from diag.report.causes.shape import HIGH, Cause, verdict
 from diag.report.reading import Json, app_frame, chain, place, serving, summary
 
 _ERRNO = re.compile(r"\[Errno (\d+)\]")
-_OS_ERRORS = {
+_OS_ERRORS: dict[int, tuple[Cause, str]] = {
     errno.EADDRINUSE: ("port-in-use", "another process listens on this address already"),
     errno.ENOSPC: ("disk-full", "no space is left on the disk"),
     errno.EMFILE: ("too-many-files", "it has as many files open as its limit allows"),
     errno.ENOMEM: ("no-memory", "the system gave it no more memory"),
     errno.EROFS: ("read-only", "the file system is read-only"),
 }
-_KINDS = {
+_KINDS: dict[str, tuple[Cause, str]] = {
     "ModuleNotFoundError": ("missing-module", "a module is not installed, or not on the path"),
     "MemoryError": ("no-memory", "it got no more memory"),
     "RecursionError": ("recursion", "a function called itself too deeply"),
@@ -42,7 +42,7 @@ def judge(report: Json) -> dict[str, Any]:
     return verdict(cause, f"{summary(exception)}{where}{serving(report)}{means}.", HIGH, evidence)
 
 
-def _meaning(exception: Json) -> tuple[str, str]:
+def _meaning(exception: Json) -> tuple[Cause, str]:
     """The cause and what it means, for the exception or what it was explicitly raised from."""
     for raised in chain(exception):
         if raised["type"] in _KINDS and raised["module"] in (None, "builtins"):

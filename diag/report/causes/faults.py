@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-from diag.report.causes.shape import HIGH, LOW, MEDIUM, Confidence, verdict
+from diag.report.causes.shape import HIGH, LOW, MEDIUM, Cause, Confidence, verdict
 from diag.report.ending import DIVIDE_ERROR, INVALID_OPCODE, PAGE_FAULT, PROTECTION_FAULT, is_division
 from diag.report.reading import (
     ABORTING,
@@ -28,7 +28,7 @@ _ALLOCATOR = frozenset(["free", "cfree", "malloc", "calloc", "realloc", "memalig
 _X87_ERROR, _ALIGNMENT, _SIMD_ERROR = 16, 17, 19
 # glibc's and libstdc++'s last words, as they stand in their sources (malloc.c, assert.c, vterminate.cc), what they
 # mean, and a function that is on the stack then: the text alone may be another process's, where processes share stderr.
-_LAST_WORDS = (
+_LAST_WORDS: tuple[tuple[Cause, str, str, str], ...] = (
     (
         "heap-corruption",
         r".*(?:double free or corruption|corrupted (?:size|double-linked)|(?:free|malloc|realloc|munmap_chunk)\(\): )",
@@ -197,12 +197,14 @@ def _unread(report: Json, signal: Json) -> dict[str, Any]:
 def _where(report: Json) -> str:
     """` in strlen (libc.so.6), called from view (app.py:20)`, as much of it as is known."""
     frames = _frames(report)
-    native, own = native_frame(frames), app_frame(frames)
+    native = native_frame(frames)
     if native is not None and native["function"].startswith("0x"):
         native = None  # nothing is mapped there
-    if native is not None and own is not None and own is not native:
-        return f" in {place(native)}, called from {place(own)}"
-    return f" in {place(own)}" if own is not None else ""
+    python = app_frame([frame for frame in frames if frame["language"] == "python"])
+    if native is None:
+        top = python or app_frame(frames)
+        return f" in {place(top)}" if top is not None else ""
+    return f" in {place(native)}" + (f", called from {place(python)}" if python is not None else "")
 
 
 def _frames(report: Json) -> list[Any]:

@@ -5,11 +5,20 @@ from __future__ import annotations
 from typing import Any, Literal
 
 Confidence = Literal["high", "medium", "low"]
+# fmt: off
+Cause = Literal[
+    "null-dereference", "null-call", "wild-pointer", "stack-overflow", "mapped-file-truncated", "misaligned",
+    "bus-error", "fault", "divide-error", "floating-point", "illegal-instruction", "trap-instruction",
+    "abort", "assertion", "heap-corruption", "stack-smashing", "cpp-exception", "python-fatal", "sent-signal",
+    "exception", "missing-module", "syntax-error", "port-in-use", "disk-full", "read-only", "too-many-files",
+    "no-memory", "recursion", "oom", "killed", "stopped", "signal", "exit", "hang", "alive", "unknown",
+]
+# fmt: on
 HIGH: Confidence = "high"
 MEDIUM: Confidence = "medium"
 LOW: Confidence = "low"
 
 
-def verdict(cause: str, sentence: str, confidence: Confidence, evidence: list[str]) -> dict[str, Any]:
+def verdict(cause: Cause, sentence: str, confidence: Confidence, evidence: list[str]) -> dict[str, Any]:
     """`{cause, sentence, confidence, evidence}`; `cause` is a word for programs, the rest is for people."""
     return {"cause": cause, "sentence": sentence, "confidence": confidence, "evidence": evidence}

@@ -53,6 +53,13 @@ def test_a_null_dereference_names_function_line_and_request() -> None:
     assert (found["cause"], found["confidence"]) == ("null-dereference", "high")
 
 
+def test_the_applications_own_native_code_is_called_from_its_python() -> None:
+    """Where the fault is in native code of the application, the Python line that called it is named, too."""
+    frames = (native("divide", "/srv/shop/libmath.so"), *stack("total"))
+    found = verdict(crashed(SEGV, frames, address=0, trapno=14, witness=IDLE))
+    assert found["sentence"] == "NULL pointer dereference in divide (libmath.so), called from total (app.py:20)."
+
+
 def test_a_call_through_null_is_told_apart() -> None:
     """Where the instruction pointer itself is the fault address, a function pointer was NULL."""
     found = verdict(crashed(SEGV, stack("crash_view"), address=0, trapno=14, registers={"rip": 0}, witness=IDLE))
