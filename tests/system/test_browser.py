@@ -1,0 +1,263 @@
+"""The viewer as a person uses it: a real Chromium on real pages."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import deaths
+import pytest
+from machine import TIMEOUT_S, need
+from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, expect, sync_playwright
+from viewers import Running, running
+
+ARGUMENTS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+WIDE, NARROW = 1440, 390
+
+pytestmark = pytest.mark.browser
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    path = need("chromium")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=path, args=ARGUMENTS)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def complaints() -> list[str]:
+    """What the console said: violated policies, failed scripts, missing files."""
+    return []
+
+
+@pytest.fixture
+def context(browser: Browser) -> Iterator[BrowserContext]:
+    context = browser.new_context(viewport={"width": WIDE, "height": 900})
+    context.set_default_timeout(TIMEOUT_S * 1000)
+    yield context
+    context.close()
+
+
+@pytest.fixture
+def page(context: BrowserContext, complaints: list[str]) -> Page:
+    page = context.new_page()
+    listen(page, complaints)
+    return page
+
+
+def listen(page: Page, complaints: list[str]) -> None:
+    def note(message: ConsoleMessage) -> None:
+        if message.type in ("error", "warning"):
+            complaints.append(f"{page.url}: {message.text}")
+
+    page.on("console", note)
+    page.on("pageerror", lambda error: complaints.append(f"{page.url}: {error}"))
+
+
+@pytest.fixture
+def viewer(home: Path) -> Iterator[Running]:
+    with running(home / "store", "--trace-url", "https://tempo.example/t/{trace_id}") as one:
+        yield one
+
+
+def test_a_crash_is_followed_to_its_request_and_back(viewer: Running, page: Page, complaints: list[str]) -> None:
+    """Overview, group, capture, request, trace, capture again and instance, by clicks alone."""
+    viewer.deliver(deaths.made(deaths.segfault("req-first")))
+    made = deaths.made(deaths.segfault("req-checkout-1"))
+    viewer.deliver(made)
+
+    page.goto(viewer.url)
+    page.locator(".groups").get_by_role("link", name="SIGSEGV in price_of").click()
+    expect(page.locator(".strip")).to_contain_text("2 times")
+    page.locator(f'[data-key="{made.id}"] a.title').click()
+    expect(page.get_by_role("heading", level=1)).to_contain_text("NULL pointer dereference in price_of")
+    expect(page.locator(".crashed .frame.app .function").first).to_contain_text("price_of")
+    page.locator(".strip").get_by_role("link", name="req-checkout-1").click()
+    expect(page.get_by_role("heading", level=1)).to_contain_text("req-checkout-1")
+    page.get_by_role("link", name=deaths.TRACE).click()
+    expect(page.get_by_role("link", name="Open in the tracing system")).to_have_attribute(
+        "href", f"https://tempo.example/t/{deaths.TRACE}"
+    )
+    expect(page.locator(".captures > li")).to_have_count(2)
+    page.locator(f'[data-key="{made.id}"] a.title').click()
+    page.locator(".strip").get_by_role("link", name="shop", exact=True).click()
+    expect(page.get_by_role("heading", level=1)).to_have_text("shop")
+    page.get_by_role("link", name="Overview").click()
+    expect(page.get_by_role("heading", level=1)).to_have_text("What died")
+    assert complaints == []
+
+
+def test_a_new_crash_appears_without_a_reload(viewer: Running, page: Page, complaints: list[str], home: Path) -> None:
+    """Delivered over HTTP or written beside us, a crash shows up on the open page, marked as new."""
+    page.goto(viewer.url)
+    expect(page.get_by_role("heading", level=1)).to_have_text("Nothing has been caught yet")
+    expect(page.locator("#live-state")).to_contain_text("Live")
+    page.evaluate("window.here = true")
+
+    viewer.deliver(deaths.made(deaths.killed()))
+    expect(page.locator(".captures > li")).to_have_count(1)
+    written = deaths.write(deaths.made(deaths.segfault()), viewer.store)
+    expect(page.locator(".captures > li")).to_have_count(2)
+
+    expect(page.locator(f'.captures [data-key="{written.id}"]')).to_have_class("fresh")
+    assert page.evaluate("window.here") is True
+    assert complaints == []
+
+
+def test_a_viewer_that_is_gone_is_said(home: Path, page: Page) -> None:
+    """An open page says that it is no longer live, and stays readable."""
+    with running(home / "store") as viewer:
+        viewer.deliver(deaths.made(deaths.killed()))
+        page.goto(viewer.url)
+        expect(page.locator("#live-state")).to_contain_text("Live")
+
+    expect(page.locator("#live-state")).to_contain_text("does not answer")
+    expect(page.locator(".captures > li")).to_have_count(1)
+
+
+def addresses(viewer: Running) -> list[str]:
+    """One page of each kind."""
+    segfault, exception = deaths.made(deaths.segfault("r" * 90)), deaths.made(deaths.exception(message="x" * 300))
+    others = [deaths.made(one) for one in (deaths.killed(), deaths.live(), deaths.stopped())]
+    for one in (segfault, exception, *others):
+        viewer.deliver(one)
+    captures = [f"captures/{one.id}" for one in (segfault, exception, *others)]
+    group = f"groups/{segfault.capture.fingerprint}"
+    links = [f"requests/{'r' * 90}", f"traces/{deaths.TRACE}", "instances/shop-7d9f"]
+    return ["", "?kind=event&q=shop", "instances", group, *links, *captures]
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [WIDE, NARROW])
+def test_no_page_scrolls_sideways(
+    viewer: Running, browser: Browser, complaints: list[str], width: int, scheme: str
+) -> None:
+    """Every page fits its window with everything unfolded, can be read in light and dark, and blocks nothing."""
+    context = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme)  # type: ignore[arg-type]
+    page = context.new_page()
+    listen(page, complaints)
+
+    for address in addresses(viewer):
+        page.goto(viewer.url + address)
+        page.evaluate("document.querySelectorAll('details').forEach((one) => { one.open = true; })")
+        assert page.evaluate("document.documentElement.scrollWidth") <= width, address
+        assert colours_that_are_hard_to_read(page) == [], address
+    context.close()
+    assert complaints == []
+
+
+def colours_that_are_hard_to_read(page: Page) -> list[str]:
+    """Texts whose contrast is below WCAG's AA (4.5 to 1; large texts 3 to 1)."""
+    found: list[str] = page.evaluate(
+        """() => {
+          const rgb = (text) => (text.match(/[\\d.]+/g) || []).map(Number);
+          const light = ([r, g, b]) => [r, g, b]
+            .map((v) => v / 255).map((v) => v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4)
+            .reduce((sum, v, i) => sum + v * [0.2126, 0.7152, 0.0722][i], 0);
+          const behind = (one) => {
+            for (; one; one = one.parentElement) {
+              const colour = rgb(getComputedStyle(one).backgroundColor);
+              if (colour.length < 4 || colour[3] > 0) return colour;
+            }
+            return [255, 255, 255];
+          };
+          const bad = [];
+          const walk = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+          while (walk.nextNode()) {
+            const one = walk.currentNode.parentElement;
+            if (!walk.currentNode.textContent.trim() || !one.checkVisibility()) continue;
+            const style = getComputedStyle(one);
+            const [a, b] = [light(rgb(style.color)), light(behind(one))].sort((x, y) => y - x);
+            const size = parseFloat(style.fontSize);
+            const large = size >= 24 || (size >= 18.66 && Number(style.fontWeight) >= 700);
+            if ((a + 0.05) / (b + 0.05) < (large ? 3 : 4.5)) bad.push(walk.currentNode.textContent.trim().slice(0, 40));
+          }
+          return bad;
+        }"""
+    )
+    return found
+
+
+def test_pages_work_without_scripts(viewer: Running, browser: Browser) -> None:
+    """Without JavaScript everything is there to read and to follow; only buttons that need it are not shown."""
+    made = deaths.made(deaths.segfault())
+    viewer.deliver(made)
+    context = browser.new_context(java_script_enabled=False)
+    page = context.new_page()
+
+    page.goto(viewer.url)
+    page.get_by_label("Search captures").fill("price_of")
+    page.get_by_role("button", name="Search").click()
+    page.locator(".captures a.title").click()
+
+    expect(page.get_by_role("heading", level=1)).to_contain_text("NULL pointer")
+    expect(page.locator("button.copy").first).to_be_hidden()
+    page.get_by_text("Memory and CPU").click()
+    expect(page.get_by_text("212.0 MiB").last).to_be_visible()
+    context.close()
+
+
+def test_ids_are_copied_with_a_button(viewer: Running, context: BrowserContext, page: Page) -> None:
+    """The button beside an id copies the whole of it, also where it is shown cut."""
+    made = deaths.made(deaths.segfault())
+    viewer.deliver(made)
+    context.grant_permissions(["clipboard-read", "clipboard-write"])
+    page.goto(f"{viewer.url}captures/{made.id}")
+
+    page.locator(".strip").get_by_role("button", name="Copy trace id").click()
+
+    expect(page.locator(".strip .copy.done")).to_have_text("copied")
+    assert page.evaluate("navigator.clipboard.readText()") == deaths.TRACE
+
+
+def test_the_keyboard_reaches_everything(viewer: Running, page: Page) -> None:
+    """From the first Tab: skip link, navigation, search, then the first crash, opened with Enter."""
+    viewer.deliver(deaths.made(deaths.segfault()))
+    page.goto(viewer.url)
+
+    page.keyboard.press("Tab")
+    expect(page.locator(":focus")).to_have_text("Skip to the content")
+    for _ in range(30):
+        if page.evaluate("document.activeElement.classList.contains('title')"):
+            break
+        page.keyboard.press("Tab")
+    page.keyboard.press("Enter")
+
+    expect(page.locator(".strip")).to_contain_text("1 time")
+
+
+def test_markup_in_a_report_never_runs(viewer: Running, page: Page, complaints: list[str]) -> None:
+    """What a report says is text in the browser too: no element, no script, no request of its making."""
+    markup = "<img src=/nothing onerror='window.ran = 1'><script>window.ran = 1</script>"
+    made = deaths.made(deaths.exception(message=markup)).with_manifest(title=markup)
+    viewer.deliver(made)
+
+    for address in ("", f"captures/{made.id}"):
+        page.goto(viewer.url + address)
+        expect(page.get_by_text("onerror").first).to_be_visible()
+        assert page.evaluate("window.ran") is None
+    assert complaints == []
+
+
+def test_people_log_in(home: Path, page: Page, complaints: list[str]) -> None:
+    """A guarded viewer asks for a token, shows the page that was asked for, and says who is logged in."""
+    (home / "tokens").write_text("viewer secret-of-mine\n")
+    with running(home / "store", "--tokens", str(home / "tokens")) as viewer:
+        page.goto(viewer.url + "instances")
+        page.get_by_label("Token").fill("secret-of-mine")
+        page.get_by_role("button", name="Log in").click()
+
+        expect(page.get_by_role("heading", level=1)).to_have_text("Instances")
+        page.get_by_role("button", name="Log out").click()
+        expect(page.get_by_role("heading", level=1)).to_have_text("Log in")
+    assert complaints == []
