@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import takewhile
 from typing import Any
 
 from diag.report.stacks import leading_thread
 
-Json = dict[str, Any]
+Json = Mapping[str, Any]
 
 _UNNAMED = re.compile(r"^0x[0-9a-f]+$|\+0x[0-9a-f]+$")
 
