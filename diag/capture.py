@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from diag.config import Settings
+from diag.errors import NotUploaded
 from diag.evidence import Evidence
 from diag.model import Capture, Instance, Missing, stamp
 from diag.redact import Redactor
@@ -16,13 +18,15 @@ from diag.report.assemble import assemble, file_name
 from diag.report.title import title
 from diag.spool import Spool
 
+DELIVERY_S = 5.0
+
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
     """A redacted report and the capture that describes it: nothing of it is on disk yet."""
 
     capture: Capture
-    report: Mapping[str, Any]
+    report: dict[str, Any]
     name: str
 
 
@@ -41,9 +45,25 @@ def prepare(evidence: Evidence, *, settings: Settings, kind: str) -> Prepared:
 
 def keep(prepared: Prepared, *, settings: Settings) -> Path:
     """Commit the capture to the spool; returns where it stands there. Raises SpoolUnwritable."""
-    draft = Spool.of(settings).begin(prepared.capture)
-    draft.add(prepared.name, "report", "diag-report", "application/json", encode(prepared.report))
-    return draft.commit(prepared.capture)
+    with Spool.of(settings).begin(prepared.capture) as draft:
+        draft.add(prepared.name, "report", "diag-report", "application/json", encode(prepared.report))
+        return draft.commit(prepared.capture)
+
+
+def deliver(kept: Path, *, settings: Settings) -> None:
+    """Send what waits in the spool, this capture among it, within a few seconds.
+
+    Raises NotUploaded where it could not be stored yet, BadSetting where the store's URL is none.
+    """
+    # Imported when something is sent: the agent records crashes without it.
+    from diag.upload.stores import open_store
+    from diag.upload.uploader import drain
+
+    store = open_store(settings.store_url, settings.token)
+    drained = drain(Spool.of(settings), store, settings.tenant, deadline=time.monotonic() + DELIVERY_S)
+    if kept.exists():
+        why = str(drained.trouble) if drained.trouble else f"{settings.store_url} did not take it in time."
+        raise NotUploaded(f"Captured as {kept.name}, and not stored yet: {why}")
 
 
 def encode(report: Mapping[str, Any]) -> bytes:
@@ -51,7 +71,7 @@ def encode(report: Mapping[str, Any]) -> bytes:
     return (json.dumps(report, indent=1, ensure_ascii=False) + "\n").encode("utf-8", "backslashreplace")
 
 
-def _describe(evidence: Evidence, kind: str, report: Mapping[str, Any]) -> Capture:
+def _describe(evidence: Evidence, kind: str, report: dict[str, Any]) -> Capture:
     return Capture(
         capture_id=evidence.capture_id,
         kind=kind,

@@ -21,7 +21,7 @@ def doctor(instance: str | None, as_json: bool) -> int:
     """Say what will work on this machine, what will not, why, and what to do about it.
 
     With INSTANCE (a name or a pid) also what can be learned of that one. Ends with 0 where everything that diag needs
-    works, with 1 where something is broken. Nothing is changed.
+    works, with 1 where something is broken. No instance is disturbed.
 
     \b
     Examples:

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import click
 
@@ -125,35 +123,12 @@ def _print(prepared: Prepared, as_json: bool) -> None:
     if as_json:
         click.echo(capture.encode(prepared.report), nl=False)
     else:
-        text = render(dict(prepared.report), color=screen.colored(), width=screen.width())
+        text = render(prepared.report, color=screen.colored(), width=screen.width())
         click.echo(text, nl=False, color=screen.colored())
-        _print_workers(prepared.report["workers"])
-
-
-def _print_workers(workers: Sequence[Mapping[str, Any]]) -> None:
-    """One line for each other process of the instance; their stacks are in the JSON, and under their pids."""
-    from rich.padding import Padding
-    from rich.table import Table
-
-    from diag.cli.screen import console
-    from diag.report.visible import visible
-
-    if not workers:
-        return
-    screen = console()
-    screen.print(f"\n  {len(workers)} OTHER PROCESS{'ES' if len(workers) > 1 else ''}", style="bold")
-    table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
-    table.add_column(style="dim", no_wrap=True)
-    table.add_column(overflow="fold")
-    for worker in workers:
-        requests = len(worker["requests"])
-        serving = f" {requests} request{'s' if requests > 1 else ''} in flight." if requests else ""
-        table.add_row(str(worker["instance"]["pid"]), visible(worker["verdict"]["sentence"]) + serving)
-    screen.print(Padding(table, (0, 0, 0, 2)))
 
 
 def _store(prepared: Prepared, settings: Settings, *, quiet: bool) -> None:
-    capture.keep(prepared, settings=settings)
-    capture.deliver(prepared.capture, settings=settings)
+    kept = capture.keep(prepared, settings=settings)
     if not quiet:
-        print(f"\nKept as {prepared.capture.capture_id} in {settings.store_url}", file=sys.stderr)
+        print(f"\nKept as {kept.name}; read it again with: diag show {kept.name}", file=sys.stderr)
+    capture.deliver(kept, settings=settings)
