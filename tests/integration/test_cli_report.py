@@ -182,7 +182,7 @@ def test_process_of_another_user(start: Callable, as_nobody: Callable, capfd: py
     child = start("sleeping_threads.py")
 
     def refused() -> None:
-        os.environ["HOME"] = "/nonexistent"  # ours is closed to others
+        os.environ.update(HOME="/nonexistent", XDG_RUNTIME_DIR="/nonexistent")  # ours are closed to others
         assert run_command_line(["report", str(child.pid)]) == 3
 
     as_nobody(refused)
