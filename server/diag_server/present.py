@@ -100,7 +100,7 @@ def report_view(capture: Capture, report: Mapping[str, Any]) -> ReportView:
     return ReportView(
         verdict=verdict(capture, report),
         header=list(_header(hostile.mapping(report.get("header")))),
-        ending=facts(report.get("exit")),
+        ending=_ending(hostile.mapping(report.get("exit"))),
         signal=list(_signal(signal)),
         registers=facts(signal.get("registers")),
         raised=stacks.raised(report),
@@ -183,6 +183,10 @@ def _header(header: Mapping[str, Any]) -> Iterator[Fact]:
             yield Fact(name, ", ".join(f"{k} {hostile.text(v, 200)}" for k, v in list(value.items())[:50]))
         elif value:
             yield Fact(name, hostile.text(value, 2000))
+
+
+def _ending(ended: Mapping[str, Any]) -> list[Fact]:
+    return [] if ended.get("reason") == "alive" else facts(ended)
 
 
 def _signal(signal: Mapping[str, Any]) -> Iterator[Fact]:

@@ -31,7 +31,7 @@ LEVELS = {
 def register(app: Flask) -> None:
     """Give the templates what they use."""
     app.jinja_env.filters.update(
-        when=when, exactly=exactly, size=size, seconds=seconds, spark=spark, short=short, words=words
+        when=when, exactly=exactly, size=size, seconds=seconds, spark=spark, short=short, removed=removed
     )
     app.jinja_env.globals.update(
         request_url=request_url,
@@ -151,9 +151,12 @@ def with_arguments(endpoint: str = "", **changes: str | None) -> str:
     return url_for(target, **{**(request.view_args or {}), **kept})
 
 
-def words(value: Any) -> str:
-    """An object as words: `rule: email, count: 3`."""
-    return ", ".join(f"{name}: {hostile.text(one, 500)}" for name, one in hostile.mapping(value).items())
+def removed(value: Any) -> str:
+    """What the redactor removed by one rule, and how often."""
+    entry = hostile.mapping(value)
+    return (
+        f"{hostile.text(entry.get('rule'), 200) or 'unnamed rule'}, {hostile.text(entry.get('count'), 20) or '?'} times"
+    )
 
 
 def _page() -> dict[str, Any]:

@@ -90,9 +90,10 @@ RELATIONS = {"cause": "caused by", "context": "raised while handling", "member":
 
 
 def threads(report: Mapping[str, Any]) -> list[Thread]:
-    """The report's threads, those that crashed first."""
+    """The report's threads: those that crashed first, then the main thread, whose id is the process's."""
     found = [_thread(thread) for thread in list(hostile.mappings(report.get("threads")))[:THREADS_LIMIT]]
-    return sorted(found, key=lambda thread: not thread.crashed)
+    main = hostile.text(hostile.mapping(report.get("header")).get("processId"), 40)
+    return sorted(found, key=lambda thread: (not thread.crashed, thread.thread_id != main))
 
 
 def raised(report: Mapping[str, Any]) -> list[Raised]:

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import deaths
 import pytest
-from diag.upload.stores import open_store
 from diag_server.config import ViewerConfig
 from diag_server.follow import ALL_EVERY_S, DAYS_EVERY_S, Follower
 from diag_server.index import read, write
@@ -16,6 +15,7 @@ from diag_server.index.rows import Filter
 from diag_server.index.schema import open_engine
 
 from diag.model import now
+from diag.upload.stores import open_store
 
 
 class Following:

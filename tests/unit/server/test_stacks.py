@@ -95,3 +95,10 @@ def test_anything_may_stand_where_frames_should() -> None:
     for value in (None, 1, "x", [1, None], {"frames": 3}, [{"frames": "x", "crashed": "yes"}]):
         assert all(not thread.crashed for thread in stacks.threads({"threads": value}))
         assert stacks.raised({"exception": value}) == [] or isinstance(value, dict)
+
+
+def test_the_main_thread_leads_where_none_crashed() -> None:
+    """In a report of a living process the main thread is read first."""
+    found = stacks.threads({"header": {"processId": 7}, "threads": [{"threadId": 9}, {"threadId": 7}, {"threadId": 8}]})
+
+    assert [one.thread_id for one in found] == ["7", "9", "8"]
