@@ -81,7 +81,9 @@ def list_rows(settings: Settings) -> Iterator[Row]:
     """Instances with their processes as trees, oldest first; then the processes of nobody's."""
     everybody = family.read()
     instances = registry.running(settings)
-    shown = {os.getpid(), *(target.agent_pid for target in instances if target.agent_pid)}
+    agents = {target.agent_pid for target in instances if target.agent_pid}
+    # Beside its instance an agent has a helper process of ours, which is nobody's instance.
+    shown = {os.getpid(), *agents, *(pid for agent in agents for pid in everybody.children.get(agent, ()))}
     for target in instances:
         for process, depth in everybody.members(target):
             shown.add(process.pid)
@@ -125,29 +127,35 @@ def _script(words: Sequence[str]) -> str | None:
 
 
 def show(rows: list[Row]) -> None:
-    """Print the rows as a table, instances first, the rest under a line that says what they lack."""
-    from rich.table import Table
-
-    from diag.cli.screen import console
+    """Print the rows as a table: instances as trees, then the processes of nobody's."""
+    from diag.cli.output import Column, print_table
     from diag.report.reading import duration
-    from diag.report.visible import visible
 
-    table = Table(box=None, pad_edge=False, header_style="dim", padding=(0, 2, 0, 0))
-    table.add_column("NAME", overflow="ellipsis", no_wrap=True, min_width=12)
-    table.add_column("PID", justify="right", no_wrap=True)
-    table.add_column("RUNTIME", no_wrap=True)
-    table.add_column("UPTIME", justify="right", no_wrap=True)
-    table.add_column("MEMORY", justify="right", no_wrap=True)
-    table.add_column("PROBE", no_wrap=True)
-    for row in rows:
-        name = visible(row.name)
-        shown_name = f"{'  ' * (row.depth - 1)}└ {name}" if row.depth else name
-        age = duration(max(0.0, (now() - row.started).total_seconds()))
-        probe = "✓ linked" if row.linked else "– absent"
-        style = "bold" if row.target and not row.depth else ""
-        cells = (shown_name, str(row.process.pid), row.runtime, age, size(row.process.rss_bytes), probe)
-        table.add_row(*cells, style=style)
-    console().print(table)
+    columns = [
+        Column("NAME", main=True),
+        Column("PID", right=True),
+        Column("RUNTIME", narrow=10),
+        Column("UPTIME", right=True),
+        Column("MEMORY", right=True),
+        Column("PROBE"),
+    ]
+    cells = [
+        (
+            f"{'  ' * (row.depth - 1)}└ {row.name}" if row.depth else row.name,
+            str(row.process.pid),
+            row.runtime,
+            duration(max(0.0, (now() - row.started).total_seconds())),
+            size(row.process.rss_bytes),
+            "✓ linked" if row.linked else "– absent",
+        )
+        for row in rows
+    ]
+    styles = [["bold" if row.target and not row.depth else "", "", "", "", "", _tone(row)] for row in rows]
+    print_table(columns, cells, styles)
+
+
+def _tone(row: Row) -> str:
+    return "green" if row.linked else "dim"
 
 
 def size(size_bytes: float) -> str:
