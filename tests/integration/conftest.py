@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import time
 import traceback
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -17,6 +18,35 @@ from diag.agent import registry
 from diag.agent.registry import Target
 
 NOBODY = 65534
+
+
+@pytest.fixture
+def wait_for() -> Callable[[Callable[[], object]], None]:
+    """Waits until a condition holds; fails after the time limit."""
+
+    def wait(condition: Callable[[], object]) -> None:
+        until = time.monotonic() + TIMEOUT_S
+        while not condition():
+            assert time.monotonic() < until, "it did not happen in time"
+            time.sleep(0.002)
+
+    return wait
+
+
+@pytest.fixture
+def asleep(wait_for: Callable[[Callable[[], object]], None]) -> Callable[[int], None]:
+    """Waits until a process reads its standard input and all its other threads wait for a lock."""
+
+    def calls(pid: int) -> list[str]:
+        tasks = sorted(Path(f"/proc/{pid}/task").iterdir(), key=lambda task: int(task.name))
+        return [" ".join((task / "syscall").read_text().split()[:2]) for task in tasks]
+
+    def wait(pid: int) -> None:
+        # x86-64 and the generic table: read is 0 or 63, futex 202 or 98.
+        wait_for(lambda: calls(pid)[0] in ("0 0x0", "63 0x0"))
+        wait_for(lambda: all(call.split()[0] in ("202", "98") for call in calls(pid)[1:]))
+
+    return wait
 
 
 @pytest.fixture

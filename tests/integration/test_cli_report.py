@@ -55,9 +55,12 @@ class States:
             self.seen.add(self._path.read_text().rpartition(")")[2].split()[0])
 
 
-def test_any_pid_is_reported_and_not_disturbed(start: Callable, diag: Callable, home: Path, marker: Callable) -> None:
+def test_any_pid_is_reported_and_not_disturbed(
+    start: Callable, asleep: Callable, diag: Callable, home: Path, marker: Callable
+) -> None:
     """A process of nobody's is read and stored; it neither stops nor wakes, and ends with its own output and status."""
     child = start("sleeping_threads.py")
+    asleep(child.pid)
     switches = [line for line in Path(f"/proc/{child.pid}/status").read_text().splitlines() if "ctxt_switches" in line]
 
     with States(child.pid) as states:
@@ -133,11 +136,12 @@ def test_file_is_for_its_owner_only(start: Callable, diag: Callable, tmp_path: P
     assert path.stat().st_mode & 0o777 == 0o600
 
 
-def test_locals_are_asked_for_and_redacted(start: Callable, diag: Callable, home: Path) -> None:
+def test_locals_are_asked_for_and_redacted(start: Callable, asleep: Callable, diag: Callable, home: Path) -> None:
     """With --locals the values are there, the secrets among them are not, on no disk and on no screen."""
     child = start(
         "secret_locals.py", "--password", "planted-in-argv", env={**os.environ, "API_TOKEN": "planted-in-env"}
     )
+    asleep(child.pid)
 
     answer = diag("report", str(child.pid), "--json", "--locals", "--native")
 

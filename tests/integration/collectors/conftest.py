@@ -5,7 +5,6 @@ from __future__ import annotations
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,20 +13,6 @@ import pytest
 from machine import PROGRAMS, TIMEOUT_S, need
 
 from diag.collectors import signal_frame
-
-
-@pytest.fixture
-def wait_for() -> Callable[[Callable[[], object]], None]:
-    """Waits until a condition holds; fails after the time limit."""
-
-    def wait(condition: Callable[[], object]) -> None:
-        until = time.monotonic() + TIMEOUT_S
-        while not condition():
-            assert time.monotonic() < until, "it did not happen in time"
-            time.sleep(0.002)
-
-    return wait
-
 
 Spawn = Callable[..., "subprocess.Popen[str]"]
 

@@ -57,9 +57,10 @@ def switches(pid: int) -> list[str]:
     return found
 
 
-def test_look_is_whole_and_unnoticed(spawn: Callable, marker: Callable) -> None:
+def test_look_is_whole_and_unnoticed(spawn: Callable, asleep: Callable, marker: Callable) -> None:
     """Facts and stacks are there, nothing is missing, and the process neither stopped nor woke up."""
     child = spawn("sleeping_threads.py")
+    asleep(child.pid)
     before = switches(child.pid)
 
     with StateWatch(child.pid) as states:
@@ -80,9 +81,10 @@ def test_look_is_whole_and_unnoticed(spawn: Callable, marker: Callable) -> None:
     assert (output, child.returncode) == ("done\n", 7)
 
 
-def test_depth_is_paid_with_a_pause_that_is_told(spawn: Callable) -> None:
+def test_depth_is_paid_with_a_pause_that_is_told(spawn: Callable, asleep: Callable) -> None:
     """Locals and native frames come with the time that the process stood still for them."""
     child = spawn("sleeping_threads.py")
+    asleep(child.pid)
 
     evidence = look(instance(child.pid), depth=Depth(locals=True, native=True))
 
@@ -107,9 +109,10 @@ def test_pause_counts_from_running_to_running(spawn: Callable, wait_for: Callabl
     assert watch.pause_s >= 0.04
 
 
-def test_stopped_process_is_read_in_full_and_left_alone(spawn: Callable) -> None:
+def test_stopped_process_is_read_in_full_and_left_alone(spawn: Callable, asleep: Callable) -> None:
     """Of a process that somebody stopped, locals are read without taking hold of it; native frames are refused."""
     child = spawn("sleeping_threads.py")
+    asleep(child.pid)
     child.send_signal(signal.SIGSTOP)
     os.waitid(os.P_PID, child.pid, os.WSTOPPED)
 

@@ -19,9 +19,10 @@ from diag.errors import CannotAttach, NoSuchInstance
 from diag.model import now
 
 
-def test_facts_of_a_live_process(spawn: Callable) -> None:
+def test_facts_of_a_live_process(spawn: Callable, asleep: Callable) -> None:
     """Everything that /proc says of a process of the same user is read, and nothing is missing."""
     child = spawn("sleeping_threads.py", "--", "an argument", env={**os.environ, "SHOP": "open"}, cwd="/tmp")
+    asleep(child.pid)
 
     facts, missing = read_process(child.pid)
 

@@ -29,9 +29,10 @@ def state(pid: int) -> str:
 
 
 @pytest.mark.parametrize("version", VERSIONS)
-def test_settled_stacks_of_a_waiting_process(version: str, spawn: Callable, marker: Callable) -> None:
+def test_settled_stacks_of_a_waiting_process(version: str, spawn: Callable, asleep: Callable, marker: Callable) -> None:
     """Two reads without a stop agree on every thread of a waiting process, with its real lines and thread ids."""
     child = spawn("sleeping_threads.py", python=python(version))
+    asleep(child.pid)
 
     threads, missing = pyspy.dump_settled(child.pid)
 
@@ -57,9 +58,10 @@ def test_moving_stacks_are_marked_or_agree(spawn: Callable) -> None:
     assert {entry.section for entry in missing} <= {"threads"}
 
 
-def test_disagreeing_reads_are_said(spawn: Callable, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_disagreeing_reads_are_said(spawn: Callable, asleep: Callable, monkeypatch: pytest.MonkeyPatch) -> None:
     """A thread on which no two reads in a row agree is listed as one that may mix two moments."""
     child = spawn("sleeping_threads.py")
+    asleep(child.pid)
     real, calls = pyspy.dump, iter(range(100))
 
     def moving(pid: int, **options: object) -> tuple[Thread, ...]:
@@ -74,9 +76,10 @@ def test_disagreeing_reads_are_said(spawn: Callable, monkeypatch: pytest.MonkeyP
     assert f"thread {child.pid} (MainThread)" in missing[0].reason
 
 
-def test_locals_and_native_frames(spawn: Callable) -> None:
+def test_locals_and_native_frames(spawn: Callable, asleep: Callable) -> None:
     """Asked for, locals are there by name, and native frames stand among the Python ones."""
     child = spawn("sleeping_threads.py")
+    asleep(child.pid)
 
     threads = by_name(pyspy.dump(child.pid, native=True, locals_=True))
 
@@ -85,9 +88,10 @@ def test_locals_and_native_frames(spawn: Callable) -> None:
     assert threads["MainThread"].frames[0].language == "native"
 
 
-def test_target_ends_as_it_would_have(spawn: Callable) -> None:
+def test_target_ends_as_it_would_have(spawn: Callable, asleep: Callable) -> None:
     """Read in every way, the process gives the same output and the same status."""
     child = spawn("sleeping_threads.py")
+    asleep(child.pid)
 
     pyspy.dump_settled(child.pid)
     pyspy.dump(child.pid, locals_=True)
@@ -98,9 +102,10 @@ def test_target_ends_as_it_would_have(spawn: Callable) -> None:
     assert (output, child.returncode) == ("done\n", 7)
 
 
-def test_stopped_process_stays_stopped(spawn: Callable) -> None:
+def test_stopped_process_stays_stopped(spawn: Callable, asleep: Callable) -> None:
     """A process that somebody stopped is read without a stop and stays as it is."""
     child = spawn("sleeping_threads.py")
+    asleep(child.pid)
     child.send_signal(signal.SIGSTOP)
     os.waitid(os.P_PID, child.pid, os.WSTOPPED)
 
@@ -139,13 +144,16 @@ def test_process_of_another_user_cannot_be_attached(spawn: Callable, as_nobody: 
     as_nobody(look)
 
 
-def test_stuck_tool_is_ended(spawn: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_stuck_tool_is_ended(
+    spawn: Callable, asleep: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A py-spy that hangs, with a child of its own, is killed at the limit, and leaves neither behind."""
     tool = tmp_path / "py-spy"
     tool.write_text(f"#!/bin/sh\nsleep 1000 & echo $! > {tmp_path}/pid\nwait\n")
     tool.chmod(tool.stat().st_mode | stat.S_IXUSR)
     monkeypatch.setattr(pyspy, "find", lambda: str(tool))
     child = spawn("sleeping_threads.py")
+    asleep(child.pid)
 
     with pytest.raises(ToolFailed, match="did not read process"):
         pyspy.dump(child.pid, timeout_s=0.5)
