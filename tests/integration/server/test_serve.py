@@ -15,6 +15,8 @@ import pytest
 from machine import TIMEOUT_S
 from viewers import running
 
+from diag.cli.serve import serve as command
+
 
 def serve(*arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
     """`diag serve` that is expected to refuse."""
@@ -150,3 +152,30 @@ def test_a_store_that_does_not_exist_yet_is_empty(home: Path) -> None:
     with running(home / "later") as viewer:
         (home / "later").rmdir()
         assert viewer.get("").status_code == 200
+
+
+@pytest.mark.parametrize("missing", ["flask", "sqlalchemy", "gunicorn"])
+def test_without_its_dependencies_it_says_what_to_install(home: Path, missing: str) -> None:
+    """Where the extra is not installed the command says so, with exit code 4."""
+    hidden = (
+        f"import sys; sys.modules[{missing!r}] = None; from diag.__main__ import main; sys.argv = ['diag', 'serve']"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", f"{hidden}; sys.exit(main())"],
+        capture_output=True,
+        text=True,
+        timeout=TIMEOUT_S,
+        check=False,
+    )
+
+    assert done.returncode == 4
+    assert "pip install 'diag[server]'" in sentences(done) and missing in done.stderr
+
+
+def test_every_option_is_documented() -> None:
+    """docs/viewer.md names each option and variable of the command."""
+    text = (Path(__file__).parents[3] / "docs" / "viewer.md").read_text()
+
+    for option in command.params:
+        assert f"`{option.opts[-1]}`" in text
+        assert not option.envvar or f"`{option.envvar}`" in text
