@@ -69,13 +69,15 @@ class Fault:
 class Ended:
     """How the process ended: exit `status` or `signal` (never both; both None where nobody could see it).
 
-    `evidence` are sentences: who said so ("wait status of the child", "pidfd exit info", …).
+    `evidence` are sentences: who said so ("wait status of the child", "pidfd exit info", …). `asked` is the signal
+    by which the instance was asked to stop before, SIGTERM or SIGINT.
     """
 
     status: int | None = None
     signal: int | None = None
     core_dumped: bool = False
     evidence: tuple[str, ...] = ()
+    asked: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

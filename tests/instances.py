@@ -34,7 +34,9 @@ class Machine:
         self.environment = {**os.environ, "HOME": str(home), "XDG_RUNTIME_DIR": str(home / "run")}
         self._started: list[subprocess.Popen[str]] = []
 
-    def start(self, *command: str, run: bool = True, flags: tuple[str, ...] = (), **popen: Any) -> subprocess.Popen[str]:
+    def start(
+        self, *command: str, run: bool = True, flags: tuple[str, ...] = (), **popen: Any
+    ) -> subprocess.Popen[str]:
         """Start the command, under `diag run` unless told otherwise; its output comes through pipes."""
         whole = [*DIAG, "run", *flags, "--", *command] if run else list(command)
         options: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "stdin": subprocess.DEVNULL}

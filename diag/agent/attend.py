@@ -136,7 +136,8 @@ class Attendant:
         if process.facts is not None and kills:
             process.facts = replace(process.facts, cgroup={**process.facts.cgroup, "oom_kill_delta": kills})
         if self.asked and end.level == "EVENT":
-            ended = replace(ended, evidence=(*ended.evidence, f"{exits.signal_name(self.asked)} came for the instance"))
+            sentence = f"{exits.signal_name(self.asked)} was sent to the instance"
+            ended = replace(ended, evidence=(*ended.evidence, sentence), asked=self.asked)
         self.recorder.submit(evidence_of_end(process, ended, end.level, end.trigger, self._around()), end.kind)
         process.recorded = True
 

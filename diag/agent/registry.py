@@ -40,9 +40,13 @@ class Target:
 
 
 def start_ticks(pid: int) -> int | None:
-    """When the process started, in clock ticks since boot (proc_pid_stat(5), field 22); None where there is none."""
+    """When the process started, in clock ticks since boot (proc_pid_stat(5), field 22); None where it has ended.
+
+    A zombie has ended: only its parent does not know yet.
+    """
     try:
-        return int(Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()[19])
+        fields = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()
+        return None if fields[0] in (b"Z", b"X") else int(fields[19])
     except (OSError, IndexError, ValueError):
         return None
 

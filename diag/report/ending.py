@@ -16,12 +16,13 @@ _ALWAYS_SENT = (signals.SIGKILL, signals.SIGTERM, signals.SIGINT, signals.SIGHUP
 
 
 def exit_json(evidence: Evidence, scrub: Scrub) -> dict[str, Any]:
-    """`exit`: `{status, signal, reason, evidence, coreDumped, leftCleanly}`; all None while the process lives."""
+    """`exit`: `{status, signal, asked, reason, evidence, coreDumped, leftCleanly}`; all None while the process lives."""
     ended = evidence.ended
     number = _signal_number(evidence)
     return {
         "status": ended.status if ended else None,
         "signal": signal_name(number) if number else None,
+        "asked": signal_name(ended.asked) if ended and ended.asked else None,
         "reason": _reason(evidence, number),
         "evidence": [scrub.text(sentence, 1024) for sentence in ended.evidence] if ended else [],
         "coreDumped": bool(ended and ended.core_dumped),

@@ -20,6 +20,8 @@ def title(report: Json) -> str:
         return "hang" + _where(report)
     if signal is not None:
         return _signal(report, signal["name"])
+    if report["exit"]["asked"]:
+        return f"stopped by {report['exit']['asked']}, exit status {report['exit']['status']}"
     if report["exit"]["status"] is not None:
         return f"exit status {report['exit']['status']}"
     return summary(exception) + _where(report) if exception is not None else str(report["exit"]["reason"])

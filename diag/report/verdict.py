@@ -36,7 +36,7 @@ def judge(report: Json) -> dict[str, Any]:
     if report["signal"] is not None:
         return _by_signal(report, report["signal"]["name"])
     if report["trigger"] == "signal" and report["level"] == "EVENT":
-        return _asked(report, "a signal")
+        return _asked(report, report["exit"]["asked"] or "a signal")
     if report["exception"] is not None:
         return exceptions.judge(report)
     return _exit(report)

@@ -1,0 +1,295 @@
+"""`diag run` as a parent: transparent, harmless when it is hurt, and forgetful of nothing."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import signal
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from instances import DIAG, Machine, program
+from machine import TIMEOUT_S, missing, python
+
+SECRETS = ("AKIAIOSFODNN7EXAMPLE", "hunter2hunter2", "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxIn0.c2lnbmF0dXJlc2lnbmF0dXJl")
+
+
+def until(happened: Callable[[], bool]) -> None:
+    """Wait until it has happened, TIMEOUT_S at most."""
+    end = time.monotonic() + TIMEOUT_S
+    while not happened():
+        assert time.monotonic() < end
+        time.sleep(0.01)
+
+
+def ready(process: subprocess.Popen[str]) -> None:
+    """Wait for the line by which the program says that it runs."""
+    assert process.stdout is not None
+    for line in process.stdout:
+        if line.strip() == "ready":
+            return
+    raise AssertionError("the program ended before it was ready")
+
+
+def child_of(process: subprocess.Popen[str]) -> int:
+    """The pid of the command under this `diag run`; the guard is its other child."""
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+    return next(int(pid) for pid in children if b"die.py" in Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")[1])
+
+
+@pytest.mark.parametrize(("command", "status"), [("/nonexistent/program", 127), ("/etc/passwd", 126)])
+def test_a_command_that_cannot_run_says_so(machine: Machine, command: str, status: int) -> None:
+    """127 where there is no such command, 126 where it is not executable, with one sentence, and no capture."""
+    ended = machine.run(command)
+
+    assert (ended.status, ended.stderr.count("\n")) == (status, 1)
+    assert ended.stderr.startswith(f"diag: {command}: ")
+    assert machine.captures() == []
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1])
+def test_a_signal_for_the_agent_reaches_the_command_once(machine: Machine, number: signal.Signals) -> None:
+    """A signal to `diag run` is the command's; the command's end is the answer."""
+    counting = (
+        "import signal, sys, time\nseen = []\nsignal.signal(int(sys.argv[1]), lambda n, f: seen.append(n))\n"
+        "print('ready', flush=True)\nwhile not seen: time.sleep(0.01)\ntime.sleep(0.2)\nprint(len(seen))\n"
+    )
+    process = machine.start(python("3.11"), "-c", counting, str(int(number)))
+    ready(process)
+
+    process.send_signal(number)
+
+    stdout, _ = process.communicate(timeout=TIMEOUT_S)
+    assert (process.returncode, stdout) == (0, "1\n")
+
+
+def test_being_asked_to_stop_is_an_event(machine: Machine) -> None:
+    """SIGTERM to an instance that then leaves with 0 is one event that names the signal, not a crash."""
+    process = machine.start(python("3.11"), program("die.py"), "catch_term")
+    ready(process)
+
+    process.terminate()
+    process.communicate(timeout=TIMEOUT_S)
+
+    capture = machine.only_capture()
+    assert (process.returncode, capture["kind"], capture["trigger"]) == (0, "event", "signal")
+    assert "SIGTERM" in capture["title"]
+
+
+def test_input_and_terminal_pass_through(machine: Machine) -> None:
+    """The command reads the same standard input, and a terminal stays a terminal."""
+    heard = machine.start("cat", stdin=subprocess.PIPE)
+    assert heard.communicate("hello\n", timeout=TIMEOUT_S)[0] == "hello\n"
+    controller, terminal = pty.openpty()
+    script = "import os, sys; print([os.isatty(n) for n in range(3)], flush=True)"
+    process = machine.start(python("3.11"), "-c", script, stdin=terminal, stdout=terminal, stderr=terminal)
+    os.close(terminal)
+    process.wait(TIMEOUT_S)
+    assert b"[True, True, True]" in os.read(controller, 1000)
+    os.close(controller)
+
+
+def test_a_killed_agent_leaves_the_instance_alone(machine: Machine) -> None:
+    """After kill -9 of the agent the command goes on, writes to stdout and stderr, and ends by itself."""
+    process = machine.start(python("3.11"), program("die.py"), "wait_then_exit", stdin=subprocess.PIPE)
+    ready(process)
+    child = child_of(process)
+    pidfd = os.pidfd_open(child)
+
+    process.kill()
+    process.wait(TIMEOUT_S)
+    stdout, stderr = process.communicate("go\n", timeout=TIMEOUT_S)
+
+    os.close(pidfd)
+    assert stdout == "done\n"
+    assert stderr == "to stderr\n"
+
+
+def test_a_crash_after_the_agent_was_killed_is_found_by_the_next_diag(machine: Machine, faults: str) -> None:
+    """Agent gone, then a fault: the process dies at once, and the next diag makes the record of its black box."""
+    process = machine.start(python("3.11"), program("die.py"), "wait_then_fault", faults, stdin=subprocess.PIPE)
+    ready(process)
+    process.kill()
+    process.wait(TIMEOUT_S)
+    process.communicate("go\n", timeout=TIMEOUT_S)
+
+    flushed = machine.diag("flush", "--json")
+
+    capture = machine.only_capture()
+    assert flushed.status == 0
+    assert (capture["kind"], capture["level"]) == ("crash", "OUTSIDE")
+    assert list((machine.home / "run/diag").iterdir()) == []
+
+
+def test_a_stopped_agent_does_not_keep_a_crash_from_ending(machine: Machine, faults: str) -> None:
+    """With the agent stopped the guard ends the freeze; when the agent goes on it records what it can."""
+    process = machine.start(python("3.11"), program("die.py"), "wait_then_fault", faults, stdin=subprocess.PIPE)
+    ready(process)
+    child = child_of(process)
+    pidfd = os.pidfd_open(child)
+    process.send_signal(signal.SIGSTOP)
+    assert process.stdin is not None
+    process.stdin.write("go\n")
+    process.stdin.flush()
+
+    until(lambda: Path(f"/proc/{child}/stat").read_text().rpartition(")")[2].split()[0] == "Z")
+
+    process.send_signal(signal.SIGCONT)
+    process.communicate(timeout=TIMEOUT_S)
+    os.close(pidfd)
+    assert process.returncode == 128 + signal.SIGSEGV
+    assert machine.only_capture()["kind"] == "crash"
+
+
+def test_a_stopped_agent_does_not_keep_a_start_waiting(machine: Machine) -> None:
+    """New processes of an instance start at once although its agent stands still."""
+    script = (
+        "import subprocess, sys\nprint('ready', flush=True)\nsys.stdin.readline()\n"
+        "print(subprocess.run([sys.executable, '-c', 'print(1)'], capture_output=True, text=True).stdout, flush=True)\n"
+    )
+    process = machine.start(python("3.11"), "-c", script, stdin=subprocess.PIPE)
+    ready(process)
+    process.send_signal(signal.SIGSTOP)
+    assert process.stdin is not None and process.stdout is not None
+    process.stdin.write("go\n")
+    process.stdin.flush()
+
+    assert process.stdout.readline() == "1\n"
+
+    process.send_signal(signal.SIGCONT)
+    process.communicate(timeout=TIMEOUT_S)
+
+
+def test_a_killed_guard_is_replaced(machine: Machine) -> None:
+    """Without its guard the instance keeps its stderr, and processes that start later are linked again."""
+    script = (
+        "import os, subprocess, sys\nprint('ready', flush=True)\nsys.stdin.readline()\n"
+        "print('still here', file=sys.stderr, flush=True)\n"
+        "subprocess.run([sys.executable, '-c', 'import os; os._exit(6)'])\n"
+    )
+    process = machine.start(python("3.11"), "-c", script, stdin=subprocess.PIPE)
+    ready(process)
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
+    guard = next(
+        int(pid) for pid in children.read_text().split() if b"diag" in Path(f"/proc/{pid}/cmdline").read_bytes()
+    )
+    os.kill(guard, signal.SIGKILL)
+    until(lambda: str(guard) not in children.read_text().split() and len(children.read_text().split()) == 2)
+
+    _, stderr = process.communicate("go\n", timeout=TIMEOUT_S)
+
+    assert "still here" in stderr
+    assert machine.only_report()["exit"]["status"] == 6
+
+
+def test_an_unusable_run_folder_costs_the_probe_not_the_start(machine: Machine) -> None:
+    """Where the run folder cannot be made the command runs all the same, and its record says why it is poor."""
+    (machine.home / "file").write_text("")
+
+    ended = machine.run(
+        python("3.11"), program("die.py"), "null", "x", env={"XDG_RUNTIME_DIR": str(machine.home / "file")}
+    )
+
+    assert ended.status == 1
+    assert any("run folder" in entry["reason"] for entry in machine.only_report()["incomplete"])
+
+
+def test_an_unwritable_spool_is_announced_and_changes_nothing(machine: Machine) -> None:
+    """A spool that cannot be written costs the capture, said in one sentence; status and output stay."""
+    (machine.home / "file").write_text("")
+
+    ended = machine.run(
+        python("3.11"), program("die.py"), "raise", env={"DIAG_SPOOL": str(machine.home / "file" / "spool")}
+    )
+
+    assert ended.status == 1
+    assert "not kept" in ended.stderr
+
+
+def test_nothing_stays_behind(machine: Machine, faults: str) -> None:
+    """After a crash no process, zombie, socket or file of the run folder is left."""
+    process = machine.start(python("3.11"), program("die.py"), "fork_fault", faults)
+    process.communicate(timeout=TIMEOUT_S)
+
+    def ours(environment: Path) -> bool:
+        try:
+            return str(machine.home).encode() in environment.read_bytes()
+        except OSError:
+            return False
+
+    until(lambda: not [path for path in Path("/proc").glob("[0-9]*/environ") if ours(path)])
+    assert list((machine.home / "run/diag").iterdir()) == []
+
+
+def test_no_secret_reaches_the_disk(machine: Machine) -> None:
+    """Secrets in the command line, the environment, the exception and stderr are in no file of ours."""
+    key, password, token = SECRETS
+    script = (
+        f"import sys; sys.stderr.write('Authorization: Bearer {token}\\n'); raise ValueError('password={password}')"
+    )
+
+    machine.run(
+        python("3.11"), "-c", script, f"--token={token}", f"--aws={key}", env={"MY_TOKEN": token, "PASSWORD": password}
+    )
+
+    kept = b"".join(path.read_bytes() for path in machine.files())
+    assert machine.only_capture()["redactions"]
+    assert [secret for secret in SECRETS if secret.encode() in kept] == []
+
+
+def test_everything_kept_is_private(machine: Machine) -> None:
+    """Files are 0600 in folders of 0700."""
+    machine.run(python("3.11"), program("die.py"), "raise")
+
+    state = machine.home / ".local/state/diag"
+    modes = {path: path.stat().st_mode & 0o777 for path in state.rglob("*")}
+    assert {mode for path, mode in modes.items() if path.is_file()} == {0o600}
+    assert {mode for path, mode in modes.items() if path.is_dir()} == {0o700}
+
+
+def test_as_pid_1_it_reaps_orphans(machine: Machine) -> None:
+    """In a pid namespace of its own `diag run` is the init: orphans of the command do not stay as zombies."""
+    if os.geteuid() != 0:
+        missing("A pid namespace needs root.")
+    script = (
+        "sh -c 'sleep 0.1 & exec true'; sleep 0.5; "
+        "for s in /proc/[0-9]*/stat; do read -r line < $s; case $line in *' Z '*) echo zombie;; esac; done; exit 5"
+    )
+    unshare = ("unshare", "--pid", "--fork", "--mount-proc", "--kill-child")
+    ended = machine.run(*unshare, *DIAG, "run", "--", "sh", "-c", script, run=False)
+
+    assert (ended.status, ended.stdout) == (5, "")
+
+
+def test_labels_and_names_are_in_the_record(machine: Machine) -> None:
+    """--name, --service and --label say what the instance is called."""
+    machine.run(
+        python("3.11"), program("die.py"), "raise", flags=("--name", "shop", "--service=web", "--label", "zone=b")
+    )
+
+    instance = machine.only_capture()["instance"]
+    assert (instance["name"], instance["service"], instance["labels"]) == ("shop", "web", {"zone": "b"})
+
+
+def test_a_bad_label_is_refused_before_the_start(machine: Machine) -> None:
+    """A label that is not k=v is a usage error, and nothing is started."""
+    ended = machine.run("echo", "started", flags=("--label", "zone"))
+
+    assert (ended.status, ended.stdout) == (2, "")
+    assert "k=v" in ended.stderr
+
+
+def test_a_down_viewer_delays_nothing_and_loses_nothing(machine: Machine) -> None:
+    """With the viewer down the capture waits in the spool, and `diag flush` says so with exit code 5."""
+    nowhere = {"DIAG_STORE": "http://127.0.0.1:9"}
+    ended = machine.run(python("3.11"), program("die.py"), "raise", env=nowhere)
+
+    flushed = machine.diag("flush", "--json", env=nowhere)
+
+    assert (ended.status, flushed.status) == (1, 5)
+    assert json.loads(flushed.stdout)["account"]["pending"] == 1 if "account" in flushed.stdout else True
+    assert machine.only_capture()["level"] == "FULL"
