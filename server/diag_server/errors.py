@@ -76,7 +76,7 @@ class DiskFull(DiagError):
 class LoginNeeded(DiagError):
     """Nobody, or nobody known, asks."""
 
-    help_text = "Send `Authorization: Bearer TOKEN` with a token of the viewer's tokens file."
+    help_text = "Set DIAG_TOKEN, or send `Authorization: Bearer TOKEN`, with a token of the viewer's tokens file."
 
 
 class RoleTooSmall(DiagError):
