@@ -40,7 +40,10 @@ types: $(STAMPS)/dev  ## mypy, strict
 test: $(STAMPS)/dev $(STAMPS)/apt-test  ## every test, on real processes, servers and a browser
 	$(BIN)/pytest
 
+demo: $(STAMPS)/dev  ## a shop dies in three ways, and each death has a page; CHECK=1 checks it and ends
+	$(BIN)/python demo/run.py $(if $(CHECK),--check)
+
 clean:  ## remove what make made
 	rm -rf $(VENV) $(STAMPS) .pytest_cache .mypy_cache .ruff_cache .demo
 
-.PHONY: help apt-install lint types test clean
+.PHONY: help apt-install lint types test demo clean

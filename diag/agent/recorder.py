@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 import queue
 import threading
+from collections.abc import Callable
 
 from diag.agent.delivery import Delivery
+from diag.agent.recover import leftovers, recover
 from diag.config import Settings
 from diag.errors import DiagError
 from diag.evidence import Evidence
@@ -19,15 +21,23 @@ class Recorder:
     def __init__(self, settings: Settings, delivery: Delivery) -> None:
         self._settings = settings
         self._delivery = delivery
-        self._waiting: queue.SimpleQueue[tuple[Evidence, str] | None] = queue.SimpleQueue()
+        self._waiting: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
 
     def submit(self, evidence: Evidence, kind: str) -> None:
         """Record this soon."""
+        self._later(lambda: self._record(evidence, kind))
+
+    def recover(self) -> None:
+        """Finish soon what killed agents left, if they left anything."""
+        if leftovers(self._settings):
+            self._later(self._recover)
+
+    def _later(self, work: Callable[[], None]) -> None:
         if self._thread is None:
             self._thread = threading.Thread(target=self._work, name="recorder", daemon=True)
             self._thread.start()
-        self._waiting.put((evidence, kind))
+        self._waiting.put(work)
 
     def finish(self) -> None:
         """Wait until all that was submitted is recorded."""
@@ -37,19 +47,34 @@ class Recorder:
             self._thread = None
 
     def _work(self) -> None:
-        # Late: an instance that lives well never pays for the report's code.
-        from diag import capture
-
-        while (job := self._waiting.get()) is not None:
-            evidence, kind = job
+        while (work := self._waiting.get()) is not None:
             try:
-                recorded = capture.record(evidence, settings=self._settings, kind=kind)
-            except DiagError as error:
-                say(f"diag: the end of pid {evidence.instance.pid} was seen but not kept: {error} {error.help_text}")
-                continue
-            if kind == "crash":
-                say(announcement(recorded))
-            self._delivery.wake()
+                work()
+            except Exception as error:  # noqa: BLE001  a defect in one record must not cost the next
+                say(f"diag: a record was lost to a defect of diag: {type(error).__name__}: {error}")
+
+    def _record(self, evidence: Evidence, kind: str) -> None:
+        # Late: an instance that lives well never pays for the report's code.
+        from diag.capture import record
+
+        try:
+            recorded = record(evidence, settings=self._settings, kind=kind)
+        except DiagError as error:
+            say(f"diag: the end of pid {evidence.instance.pid} was seen but not kept: {error} {error.help_text}")
+            return
+        if kind == "crash":
+            say(announcement(recorded))
+        self._delivery.wake()
+
+    def _recover(self) -> None:
+        from diag.spool import Spool
+
+        try:
+            found = Spool.of(self._settings).recover()
+            if recover(self._settings) or found:
+                self._delivery.wake()
+        except DiagError as error:
+            say(f"diag: what an earlier agent left was not recovered: {error} {error.help_text}")
 
 
 def announcement(recorded: Capture) -> str:

@@ -14,7 +14,6 @@ from pathlib import Path
 from diag.agent import registry
 from diag.agent.blackbox import Box, exception_seen, moment_of, request_link, threads_seen
 from diag.agent.registry import Target
-from diag.capture import record
 from diag.config import Settings
 from diag.evidence import Ended, Evidence
 from diag.model import Instance, Missing, new_capture_id, stamp
@@ -24,16 +23,25 @@ _KNOWN = re.compile(r"(\d+)\.(\d+)" + re.escape(layout.BOX_SUFFIX))
 _GONE = "the agent that watched this process was gone when it ended"
 
 
+def leftovers(settings: Settings) -> bool:
+    """Whether there is anything to recover, at the cost of listing two folders."""
+    unfinished = settings.spool_dir / "new"
+    return (unfinished.is_dir() and any(unfinished.iterdir())) or any(map(_abandoned, registry.published(settings)))
+
+
 def recover(settings: Settings) -> int:
     """Record every process that ended unseen; returns how many. Several may call this at once."""
     count = 0
-    for target in registry.published(settings):
-        if registry.alive(target.agent_pid, target.agent_start_ticks) or target.run_dir is None:
-            continue
+    for target in filter(_abandoned, registry.published(settings)):
+        assert target.run_dir is not None
         with _alone(target.run_dir) as granted:
             if granted:
                 count += _recover_instance(target, target.run_dir, settings)
     return count
+
+
+def _abandoned(target: Target) -> bool:
+    return not registry.alive(target.agent_pid, target.agent_start_ticks)
 
 
 @contextmanager
@@ -53,6 +61,9 @@ def _alone(folder: Path) -> Iterator[bool]:
 
 
 def _recover_instance(target: Target, folder: Path, settings: Settings) -> int:
+    # Late: most calls find nothing to record.
+    from diag.capture import record
+
     count, living = 0, registry.alive(target.pid, target.start_ticks)
     for path in sorted((folder / layout.BOX_FOLDER).glob(f"*{layout.BOX_SUFFIX}")):
         known = _KNOWN.fullmatch(path.name)

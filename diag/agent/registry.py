@@ -69,7 +69,11 @@ def publish(target: Target) -> None:
 
 def published(settings: Settings) -> list[Target]:
     """Every instance with a folder here, whether its agent still lives or not."""
-    found = [_load(path) for path in sorted(settings.run_dir.glob(f"*/{FILE_NAME}"))]
+    try:
+        paths = sorted(settings.run_dir.glob(f"*/{FILE_NAME}"))
+    except PermissionError:
+        return []  # another user's run folder, kept in XDG_RUNTIME_DIR through su: none of the instances is ours
+    found = [_load(path) for path in paths]
     return [target for target in found if target is not None]
 
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 from pathlib import Path
 
+from diag.agent import signals
 from diag.agent.door import Door
 from diag.agent.launch import CannotExecute, launch
 from diag.config import Settings, parse_labels
@@ -26,10 +28,15 @@ def run_command(command: list[str], settings: Settings, *, name: str | None = No
     try:
         pid = launch(command, door, folder, with_locals=settings.locals)
     except CannotExecute as error:
-        _say_not_executed(str(error))
+        _say(str(error))
+        door.close()
+        shutil.rmtree(folder, ignore_errors=True)
         return error.status
-    else:
+    try:
         return _watch(pid, door, folder, settings, (name, instance_id, labels, tuple(command)))
+    except Exception as error:  # noqa: BLE001  a defect of ours costs records; the instance and its status live on
+        _say(f"this agent failed and records nothing more: {type(error).__name__}: {error}")
+        return _stand_by(pid)
     finally:
         door.close()
         shutil.rmtree(folder, ignore_errors=True)
@@ -71,11 +78,26 @@ def _watch(
         registry.publish(target)
     delivery = Delivery(settings)
     recorder = Recorder(settings, delivery)
+    recorder.recover()
     ended = Supervisor(Attendant(target, settings, recorder, door)).run()
     recorder.finish()
     delivery.finish()
     return ended.status if ended.status is not None else 128 + (ended.signal or 0)
 
 
-def _say_not_executed(sentence: str) -> None:
+def _stand_by(pid: int) -> int:
+    """Nothing but the parent of the child: pass signals on, wait, return its status."""
+    while True:
+        came = signal.sigwaitinfo(signals.CAUGHT)
+        if came.si_signo != signal.SIGCHLD:
+            if came.si_code <= 0:
+                os.kill(pid, came.si_signo)
+            continue
+        ended, status = os.waitpid(pid, os.WNOHANG)
+        if ended == pid:
+            code = os.waitstatus_to_exitcode(status)
+            return code if code >= 0 else 128 - code
+
+
+def _say(sentence: str) -> None:
     os.write(2, f"diag: {sentence}\n".encode(errors="replace"))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -118,7 +118,7 @@ def evidence_of_event(process: Watched, record: dict[str, Any], around: Circumst
         trigger="exception",
         level="EVENT",
         process=process.facts,
-        threads=threads_seen(record, process.pid)[:1],
+        threads=(replace(threads_seen(record, process.pid)[0], crashed=False),),  # it lives on
         exception=exception_seen(record["exception"]),
         witness=box.witness() if box else None,
         links=(link,) if link else (),

@@ -23,6 +23,9 @@ COMMANDS = {
     "doctor": "diag.cli.doctor:doctor",
 }
 
+# These show or send captures, so they first finish what a killed agent left.
+FINISHING = ("ls", "show", "get", "report", "serve")
+
 
 class LazyGroup(click.Group):
     """A group that imports a command's module when the command is named."""
@@ -59,6 +62,8 @@ def diag() -> None:
 def run_command_line(arguments: list[str]) -> int:
     """Parse and run; returns the exit code. A DiagError is printed as a sentence and what to do next."""
     try:
+        if arguments[:1] and arguments[0] in FINISHING:
+            _finish_leftovers()
         result = diag.main(args=arguments, prog_name="diag", standalone_mode=False)
         return result if isinstance(result, int) else 0
     except DiagError as error:
@@ -76,6 +81,20 @@ def run_command_line(arguments: list[str]) -> int:
         # The reader of our output went away, as `diag ls | head` does; the interpreter must not complain at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 128 + 13
+
+
+def _finish_leftovers() -> None:
+    from diag.agent.recover import leftovers, recover
+    from diag.config import load
+    from diag.spool import Spool
+
+    try:
+        settings = load()
+        if leftovers(settings):
+            Spool.of(settings).recover()
+            recover(settings)
+    except DiagError as error:
+        complain(error)  # what was asked for may work all the same
 
 
 def complain(error: DiagError) -> None:

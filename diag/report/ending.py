@@ -16,7 +16,7 @@ _ALWAYS_SENT = (signals.SIGKILL, signals.SIGTERM, signals.SIGINT, signals.SIGHUP
 
 
 def exit_json(evidence: Evidence, scrub: Scrub) -> dict[str, Any]:
-    """`exit`: `{status, signal, asked, reason, evidence, coreDumped, leftCleanly}`; all None while the process lives."""
+    """`exit`: `{status, signal, asked, reason, evidence, coreDumped, leftCleanly}`; None while it lives."""
     ended = evidence.ended
     number = _signal_number(evidence)
     return {

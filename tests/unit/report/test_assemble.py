@@ -203,8 +203,8 @@ def test_a_stuck_process_still_has_an_exit_that_says_so() -> None:
     """A live process has not ended; a frozen one is on its way; a gone one has its status."""
     assert made(evidence())["exit"]["reason"] == "alive"
     assert made(crashed(11))["exit"] | {"evidence": []} == {
-        "status": None, "signal": "SIGSEGV", "asked": None, "reason": "killed by SIGSEGV", "evidence": [], "coreDumped": False,
-        "leftCleanly": False,
+        "status": None, "signal": "SIGSEGV", "asked": None, "reason": "killed by SIGSEGV", "evidence": [],
+        "coreDumped": False, "leftCleanly": False,
     }  # fmt: skip
     assert made(ended(7))["exit"]["status"] == 7
     assert made(raised())["exit"]["reason"] == "uncaught exception"

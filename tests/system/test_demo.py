@@ -1,0 +1,17 @@
+"""The demo is the main job on real input, and checks itself."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+DEMO = Path(__file__).parents[2] / "demo" / "run.py"
+
+
+def test_the_demo_finds_every_death_its_request_and_its_page() -> None:
+    """A fault, an exception and a kill inside gunicorn's workers each have one record and three pages."""
+    ended = subprocess.run([sys.executable, DEMO, "--check"], capture_output=True, text=True, timeout=110, check=False)
+
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    assert "Checked" in ended.stdout
