@@ -47,6 +47,7 @@ class Session:
         if self.box is not None:
             self.box.on_heap = self.renew
             self.box.write_header(self.header)
+            self.box.write_heap(look_at_heap())  # of a program without requests and exceptions, the only look
             name = self.box.name
         hello = {"v": 1, "box": name, "pid": os.getpid(), "forked": forked}
         return self.link.tell(layout.HELLO + dumps(hello, 4))
