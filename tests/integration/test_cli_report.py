@@ -6,13 +6,13 @@ import json
 import os
 import socket
 import subprocess
-import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 from machine import TIMEOUT_S, need
+from states import States
 
 from diag.cli.main import run_command_line
 
@@ -31,28 +31,6 @@ def main_frames(report: dict[str, Any]) -> list[tuple[str, int]]:
     """(function, line) of the main thread's Python frames."""
     main = next(thread for thread in report["threads"] if thread["name"] == "MainThread")
     return [(frame["function"], frame["line"]) for frame in main["frames"] if frame["language"] == "python"]
-
-
-class States:
-    """Collects the states that a process is seen in."""
-
-    def __init__(self, pid: int) -> None:
-        self.seen: set[str] = set()
-        self._path = Path(f"/proc/{pid}/stat")
-        self._done = threading.Event()
-        self._thread = threading.Thread(target=self._watch)
-
-    def __enter__(self) -> States:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._done.set()
-        self._thread.join()
-
-    def _watch(self) -> None:
-        while not self._done.wait(0.0005):
-            self.seen.add(self._path.read_text().rpartition(")")[2].split()[0])
 
 
 def test_any_pid_is_reported_and_not_disturbed(

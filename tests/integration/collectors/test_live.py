@@ -6,13 +6,13 @@ import os
 import signal
 import subprocess
 import sys
-import threading
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
 from machine import TIMEOUT_S, need
+from states import States
 
 from diag.collectors import external
 from diag.collectors.live import Depth, look
@@ -25,28 +25,6 @@ from diag.model import Instance, Link, now, parse_stamp
 def instance(pid: int) -> Instance:
     """An instance of which only the pid is known."""
     return Instance("shop", "shop", "id", "host", pid, "")
-
-
-class StateWatch:
-    """Collects every state that a process is seen in while the block runs."""
-
-    def __init__(self, pid: int) -> None:
-        self.seen: set[str] = set()
-        self._stat = Path(f"/proc/{pid}/stat")
-        self._done = threading.Event()
-        self._thread = threading.Thread(target=self._watch)
-
-    def __enter__(self) -> StateWatch:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._done.set()
-        self._thread.join()
-
-    def _watch(self) -> None:
-        while not self._done.wait(0.0002):
-            self.seen.add(self._stat.read_text().rpartition(")")[2].split()[0])
 
 
 def switches(pid: int) -> list[str]:
@@ -63,7 +41,7 @@ def test_look_is_whole_and_unnoticed(spawn: Callable, asleep: Callable, marker: 
     asleep(child.pid)
     before = switches(child.pid)
 
-    with StateWatch(child.pid) as states:
+    with States(child.pid) as states:
         evidence = look(instance(child.pid))
 
     assert states.seen == {"S"}
@@ -116,7 +94,7 @@ def test_stopped_process_is_read_in_full_and_left_alone(spawn: Callable, asleep:
     child.send_signal(signal.SIGSTOP)
     os.waitid(os.P_PID, child.pid, os.WSTOPPED)
 
-    with StateWatch(child.pid) as states:
+    with States(child.pid) as states:
         evidence = look(instance(child.pid), depth=Depth(locals=True, native=True))
 
     assert states.seen == {"T"}
@@ -194,7 +172,7 @@ def test_busy_process_keeps_running(spawn: Callable) -> None:
     """A process that computes is never seen standing."""
     child = spawn("busy_loop.py", python=sys.executable)
 
-    with StateWatch(child.pid) as states:
+    with States(child.pid) as states:
         look(instance(child.pid))
 
     assert not states.seen & {"t", "T"}
