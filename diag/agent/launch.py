@@ -23,6 +23,15 @@ class CannotExecute(Exception):
         self.status = NOT_FOUND if isinstance(error, FileNotFoundError) else NOT_EXECUTABLE
 
 
+def occupy_standard_descriptors() -> None:
+    """Put /dev/null where 0, 1 or 2 is closed, so that nothing of ours gets the number; the command finds it closed."""
+    for number in (0, 1, 2):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
+
+
 def launch(command: list[str], door: Door, folder: Path, *, with_locals: bool = False) -> int:
     """Start the command; returns its pid. Raises CannotExecute."""
     environment = dict(os.environ)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from diag.agent import signals
 from diag.agent.door import Door
-from diag.agent.launch import CannotExecute, launch
+from diag.agent.launch import CannotExecute, launch, occupy_standard_descriptors
 from diag.config import Settings, parse_labels
 from diag.model import new_capture_id, now, stamp
 
@@ -24,6 +24,7 @@ def run_command(command: list[str], settings: Settings, *, name: str | None = No
     instance_id = new_capture_id()
     # Short, because a Unix socket's path ends at 107 bytes.
     folder = settings.run_dir / instance_id[-12:]
+    occupy_standard_descriptors()
     door = Door(folder)
     try:
         pid = launch(command, door, folder, with_locals=settings.locals)

@@ -93,6 +93,23 @@ def test_input_and_terminal_pass_through(machine: Machine) -> None:
     os.close(controller)
 
 
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
+def test_closed_streams_stay_closed_and_crashes_are_caught(machine: Machine, closed: str) -> None:
+    """A command started with a standard stream closed finds it closed, and its end is recorded."""
+    see = (
+        "import os\nfor n in range(3):\n try: os.fstat(n)\n except OSError: open('seen', 'a').write(str(n))\nos.abort()"
+    )
+    (machine.home / "see.py").write_text(see)
+    shell = f'exec "$@" {closed}'
+    ended = machine.run(
+        "sh", "-c", shell, "sh", *DIAG, "run", "--", python("3.11"), "see.py", run=False, cwd=machine.home
+    )
+
+    wanted = "".join(str(number) for number, mark in enumerate(("<&-", " >&-", "2>&-")) if mark in f" {closed}")
+    assert (ended.status, (machine.home / "seen").read_text()) == (134, wanted)
+    assert machine.only_capture()["level"] == "NATIVE"
+
+
 def test_a_killed_agent_leaves_the_instance_alone(machine: Machine) -> None:
     """After kill -9 of the agent the command goes on, writes to stdout and stderr, and ends by itself."""
     process = machine.start(python("3.11"), program("die.py"), "wait_then_exit", stdin=subprocess.PIPE)
