@@ -33,7 +33,6 @@ class Target:
     host: str = ""
     start_time: str = ""
     labels: Mapping[str, str] = field(default_factory=dict)
-    command: tuple[str, ...] = ()
     agent_pid: int | None = None
     agent_start_ticks: int | None = None
     run_dir: Path | None = None
@@ -135,6 +134,6 @@ def _process_of(target: Target, pid: int, ticks: int) -> Target:
 def _load(path: Path) -> Target | None:
     try:
         content = json.loads(path.read_text())
-        return Target(**{**content, "command": tuple(content["command"]), "run_dir": path.parent})
+        return Target(**content, run_dir=path.parent)
     except (OSError, ValueError, KeyError, TypeError):
         return None  # being written, or not ours

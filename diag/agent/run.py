@@ -34,7 +34,7 @@ def run_command(command: list[str], settings: Settings, *, name: str | None = No
         shutil.rmtree(folder, ignore_errors=True)
         return error.status
     try:
-        return _watch(pid, door, folder, settings, (name, instance_id, labels, tuple(command)))
+        return _watch(pid, door, folder, settings, (name, instance_id, labels))
     except Exception as error:  # noqa: BLE001  a defect of ours costs records; the instance and its status live on
         _say(f"this agent failed and records nothing more: {type(error).__name__}: {error}")
         return _stand_by(pid)
@@ -48,19 +48,11 @@ def _watch(
     door: Door,
     folder: Path,
     settings: Settings,
-    identity: tuple[str, str, dict[str, str], tuple[str, ...]],
+    identity: tuple[str, str, dict[str, str]],
 ) -> int:
-    # Heavy, and none of it is needed before the child runs.
     from diag.agent import registry
-    from diag.agent.attend import Attendant
-    from diag.agent.delivery import Delivery
-    from diag.agent.recorder import Recorder
-    from diag.agent.strangers import adopt_orphans
-    from diag.agent.supervise import Supervisor
-    from diag.redact import Redactor
 
-    adopt_orphans()
-    name, instance_id, labels, command = identity
+    name, instance_id, labels = identity
     target = registry.Target(
         pid=pid,
         start_ticks=registry.start_ticks(pid) or 0,
@@ -70,13 +62,22 @@ def _watch(
         host=os.uname().nodename,
         start_time=stamp(now()),
         labels=labels,
-        command=tuple(Redactor().argv(command)),
         agent_pid=os.getpid(),
         agent_start_ticks=registry.start_ticks(os.getpid()),
         run_dir=folder if door.no_probe is None else None,
     )
+    # At once: from here on the next diag can finish what we may not.
     if target.run_dir is not None:
         registry.publish(target)
+
+    # Heavy, and none of it is needed before the child runs.
+    from diag.agent.attend import Attendant
+    from diag.agent.delivery import Delivery
+    from diag.agent.recorder import Recorder
+    from diag.agent.strangers import adopt_orphans
+    from diag.agent.supervise import Supervisor
+
+    adopt_orphans()
     delivery = Delivery(settings)
     recorder = Recorder(settings, delivery)
     recorder.recover()

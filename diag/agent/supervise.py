@@ -18,6 +18,7 @@ from diag.agent.watched import Watched
 from diag.evidence import Ended
 
 LAST_WORDS_S = 0.2
+_SO_PEERPIDFD = 77  # include/uapi/asm-generic/socket.h, since Linux 6.5; since 6.16 also where the peer was reaped
 
 
 class Supervisor:
@@ -112,7 +113,7 @@ class Supervisor:
 
     def _greet(self, link: socket.socket) -> None:
         pid, uid, _ = CREDENTIALS.unpack(link.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, CREDENTIALS.size))
-        process = self._processes.get(pid) or self._watch(pid)
+        process = self._processes.get(pid) or self._watch(pid, _peer_pidfd(link))
         if process is None or os.geteuid() not in (0, uid):
             link.close()
             return
@@ -122,16 +123,17 @@ class Supervisor:
         self._attendant.look_at(process)
         self._wait_for(link.fileno(), lambda: self._probe_spoke(process))
 
-    def _watch(self, pid: int) -> Watched | None:
+    def _watch(self, pid: int, pidfd: int | None = None) -> Watched | None:
         ticks = registry.start_ticks(pid)
         try:
-            pidfd = os.pidfd_open(pid)
+            pidfd = os.pidfd_open(pid) if pidfd is None else pidfd
         except OSError:
             return None
         process = self._processes[pid] = Watched(pid, ticks or 0, pidfd)
         self._attendant.look_at(process)
-        if process.facts is not None:
-            process.parent = self._processes.get(process.facts.parent_pid)
+        first = self._processes[self._child]
+        if process is not first:
+            process.parent = self._processes.get(process.facts.parent_pid if process.facts else self._child, first)
         self._wait_for(pidfd, lambda: self._process_ended(process))
         return process
 
@@ -180,3 +182,11 @@ class Supervisor:
         while any(p.frozen or p.fatal for p in self._processes.values()) and time.monotonic() < until:
             self._turn(max(0.0, until - time.monotonic()))
         self._door.settle()
+
+
+def _peer_pidfd(link: socket.socket) -> int | None:
+    """A pidfd of the very process that connected, even if it has ended since; None where the kernel has none."""
+    try:
+        return link.getsockopt(socket.SOL_SOCKET, _SO_PEERPIDFD)
+    except OSError:
+        return None
