@@ -4,12 +4,13 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMPS := .stamps
-APT_TEST := chromium fonts-dejavu-core gcc libc6-dev
+TOOLS_TEST := chromium gcc g++ readelf node unshare setpriv
+APT_TEST := binutils chromium fonts-dejavu-core g++ gcc libc6-dev nodejs util-linux
 
 help:  ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
-$(BIN)/python:
+$(BIN)/python:  # Debian has venv in a package of its own
 	$(PYTHON) -c 'import ensurepip' 2>/dev/null || $(MAKE) --no-print-directory apt-install PACKAGES=python3-venv
 	$(PYTHON) -m venv $(VENV)
 
@@ -22,7 +23,7 @@ $(STAMPS)/bench: $(STAMPS)/dev
 	@mkdir -p $(STAMPS) && touch $@
 
 $(STAMPS)/apt-test:
-	@for tool in chromium gcc; do command -v $$tool >/dev/null || { $(MAKE) --no-print-directory apt-install PACKAGES="$(APT_TEST)"; break; }; done
+	@for tool in $(TOOLS_TEST); do command -v $$tool >/dev/null || { $(MAKE) --no-print-directory apt-install PACKAGES="$(APT_TEST)"; break; }; done
 	@mkdir -p $(STAMPS) && touch $@
 
 apt-install:
