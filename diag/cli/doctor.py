@@ -55,11 +55,9 @@ def _show(title: str, checks: list[Check]) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    from diag.cli.screen import console
+    from diag.cli.screen import show
     from diag.report.visible import visible
 
-    screen = console()
-    screen.print(Text(visible(title), "bold"))
     table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
     table.add_column(no_wrap=True)
     table.add_column(no_wrap=True, style="dim")
@@ -70,7 +68,7 @@ def _show(title: str, checks: list[Check]) -> None:
         if check.advice and check.outcome != "works":
             words.append("\n" + visible(check.advice), "dim")
         table.add_row(Text(f"{sign} {word}", color), check.name, words)
-    screen.print(Padding(table, (0, 0, 1, 2)))
+    show(Text(visible(title), "bold"), Padding(table, (0, 0, 1, 2)))
 
 
 def _conclude(checks: list[Check]) -> None:

@@ -43,7 +43,6 @@ def print_json(value: Any) -> None:
 
 def print_table(columns: Sequence[Column], rows: Sequence[Sequence[str]], styles: Sequence[Sequence[str]]) -> None:
     """Print an aligned table without lines; `styles` are rich styles, cell by cell. Cells are data, never markup."""
-    from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
@@ -59,13 +58,7 @@ def print_table(columns: Sequence[Column], rows: Sequence[Sequence[str]], styles
         table.add_column(columns[index].title, justify=justify, no_wrap=True, overflow="ellipsis", width=widths[index])  # type: ignore[arg-type]
     for number, row_styles in enumerate(styles, 1):
         table.add_row(*(Text(cells[index][number], row_styles[index]) for index in kept))
-    console = Console(
-        no_color=not screen.colored(), force_terminal=screen.colored(), width=sum(widths) + _GAP * len(widths)
-    )
-    with console.capture() as captured:
-        console.print(table)
-    for line in captured.get().splitlines():
-        click.echo(line.rstrip(), color=screen.colored())
+    screen.show(table, columns=sum(widths) + _GAP * len(widths))
 
 
 def _widths(columns: Sequence[Column], cells: Sequence[Sequence[str]], available: int) -> list[int]:

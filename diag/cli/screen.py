@@ -8,7 +8,7 @@ import sys
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from rich.console import Console
+    from rich.console import RenderableType
 
 WIDTH_PIPED = 100
 
@@ -23,8 +23,21 @@ def width() -> int:
     return shutil.get_terminal_size((WIDTH_PIPED, 24)).columns
 
 
-def console() -> Console:
-    """A rich console on standard output that obeys both, and takes nothing printed for markup."""
+def show(*renderables: RenderableType, columns: int | None = None) -> None:
+    """Print what rich renders, without the blanks that it pads lines with, and with nothing taken for markup."""
+    import click
     from rich.console import Console
 
-    return Console(no_color=not colored(), width=width(), highlight=False, markup=False, emoji=False)
+    console = Console(
+        no_color=not colored(),
+        force_terminal=colored(),
+        width=columns or width(),
+        highlight=False,
+        markup=False,
+        emoji=False,
+    )
+    with console.capture() as captured:
+        for renderable in renderables:
+            console.print(renderable)
+    for line in captured.get().splitlines():
+        click.echo(line.rstrip(), color=colored())
