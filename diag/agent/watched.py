@@ -145,7 +145,9 @@ def _links(process: Watched, witness: Witness | None) -> tuple[Link, ...]:
         found.append(link)
     crashed = next((thread.thread_id for thread in _threads(process) if thread.crashed), None)
     in_flight = witness.in_flight if witness else ()
-    ordered = sorted(in_flight, key=lambda request: request.thread_id != crashed)
+    # Of several on one event loop the one that began last is the likeliest; the verdict does not claim it.
+    newest_first = sorted(in_flight, key=lambda request: request.started, reverse=True)
+    ordered = sorted(newest_first, key=lambda request: request.thread_id != crashed)
     found += [request.link for request in ordered if request.request_id or request.trace_id]
     return tuple(dict.fromkeys(found))
 

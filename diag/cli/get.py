@@ -25,19 +25,20 @@ from diag.model import MANIFEST, Artifact, valid_name
 def get(capture_id: str, names: tuple[str, ...], output: str | None) -> None:
     """Fetch the files of capture ID, verified, and print where they are.
 
-    ID may be the start of an id, as `diag ls` shows it. Without a NAME all files come, with their manifest.
+    ID may be the start of an id, as `diag ls` shows it. NAME is a file's name or a kind, such as `report`; without one
+    all files come, with their manifest.
 
     \b
     Examples:
       diag get 019f3c1a                       all files, into a folder named by the id
-      diag get 019f3c1a report.json -o .      one file, here
-      diag get 019f3c1a report.json -o - | jq .verdict
+      diag get 019f3c1a report -o .           the report, here
+      diag get 019f3c1a report -o - | jq .verdict
     """
     captures = Captures(config.load())
     known = captures.find(capture_id)
     wanted = _wanted(known, names)
     if output == "-":
-        if len(names) != 1:
+        if not names or len(wanted) != 1:
             raise UsageError("`-o -` prints one file: name it.", _listing(known))
         with captures.open(known, wanted[0]) as source:
             shutil.copyfileobj(source, sys.stdout.buffer)
@@ -63,11 +64,14 @@ def _write(captures: Captures, known: Known, wanted: Sequence[Artifact], folder:
 
 
 def _wanted(known: Known, names: Sequence[str]) -> list[Artifact]:
-    there = {artifact.name: artifact for artifact in known.capture.artifacts if valid_name(artifact.name)}
+    there = [artifact for artifact in known.capture.artifacts if valid_name(artifact.name)]
+    found: dict[str, Artifact] = {}
     for name in names:
-        if name not in there:
+        matching = [artifact for artifact in there if name in (artifact.name, artifact.kind)]
+        if not matching:
             raise NoSuchCapture(f"Capture {known.capture.capture_id} has no file {name!r}.", _listing(known))
-    return [there[name] for name in dict.fromkeys(names or there)]
+        found |= {artifact.name: artifact for artifact in matching}
+    return list(found.values()) if names else there
 
 
 def _listing(known: Known) -> str:

@@ -91,7 +91,7 @@ def _command(evidence: Evidence, gaps: Gaps) -> list[str]:
     told = evidence.witness.runtime if evidence.witness else {}
     argv = [str(word) for word in told.get("argv") or ()]
     if argv:
-        return [str(told.get("executable") or "python"), *argv]
+        return argv
     gaps.add("header.commandLine", "the process was gone before its command line could be read")
     return []
 

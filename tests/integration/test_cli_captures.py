@@ -207,6 +207,7 @@ def test_get_prints_one_file(run: Run, caught: list[Capture]) -> None:
     answer = run("get", caught[0].capture_id, "report.json", "-o", "-")
 
     assert answer.stdout == '{"n": 1}\n'
+    assert run("get", caught[0].capture_id, "report", "-o", "-").stdout == answer.stdout
     assert run("get", caught[0].capture_id, "-o", "-").returncode == 2
 
 
