@@ -44,7 +44,10 @@ test: $(STAMPS)/dev $(STAMPS)/apt-test  ## every test, on real processes, server
 demo: $(STAMPS)/dev  ## a shop dies in three ways, and each death has a page; CHECK=1 checks it and ends
 	$(BIN)/python demo/run.py $(if $(CHECK),--check)
 
+bench: $(STAMPS)/bench  ## what diag costs, beside its peers, in the same run; ARGS="--quick --only startup"
+	$(BIN)/python bench/run.py $(ARGS)
+
 clean:  ## remove what make made
 	rm -rf $(VENV) $(STAMPS) .pytest_cache .mypy_cache .ruff_cache .demo
 
-.PHONY: help apt-install lint types test demo clean
+.PHONY: help apt-install lint types test demo bench clean
