@@ -114,8 +114,7 @@ class Attendant:
         records = list(box.events(process.events_read))
         process.events_read = box.events_written
         for record in records:
-            if isinstance(record.get("exception"), dict):
-                self.recorder.submit(evidence_of_event(process, record, self._around()), "event")
+            self.recorder.submit(evidence_of_event(process, record, self._around()), "event")
 
     def record_end(self, process: Watched, ended: Ended) -> None:
         """Record how the process ended, if that is worth a record."""

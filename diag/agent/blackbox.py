@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import stat
 import struct
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -51,16 +51,17 @@ class Box:
         return _mapping(self._record(layout.HEADER_AT, layout.HEADER_SIZE))
 
     def fatal(self) -> dict[str, Any] | None:
-        """The exception that ends the process, where one was written."""
-        return _mapping(self._record(layout.FATAL_AT, layout.FATAL_SIZE)) or None
+        """The exception record of what ends the process, where one was written."""
+        record = _mapping(self._record(layout.FATAL_AT, layout.FATAL_SIZE))
+        return record if isinstance(record.get("exception"), dict) else None
 
     def events(self, since: int = 0) -> Iterator[dict[str, Any]]:
-        """The events still in the ring that were written after the first `since`, oldest first."""
+        """The exception records still in the ring that were written after the first `since`, oldest first."""
         written = self.events_written
         for number in range(max(since, written - layout.EVENT_COUNT), written):
             place = layout.EVENTS_RING_AT + number % layout.EVENT_COUNT * layout.EVENT_SIZE
             event = _mapping(self._record(place, layout.EVENT_SIZE))
-            if event:
+            if isinstance(event.get("exception"), dict):
                 yield event
 
     def witness(self) -> Witness:
@@ -128,15 +129,15 @@ def exception_seen(record: Mapping[str, Any]) -> ExceptionSeen:
         frames=frames_seen(record.get("frames")),
         cause=_nested(record.get("cause")),
         context=_nested(record.get("context")),
-        exceptions=tuple(exception_seen(item) for item in record.get("exceptions") or () if isinstance(item, dict)),
-        notes=tuple(str(note) for note in record.get("notes") or ()),
+        exceptions=tuple(exception_seen(item) for item in _items(record.get("exceptions")) if isinstance(item, dict)),
+        notes=tuple(str(note) for note in _items(record.get("notes"))),
     )
 
 
 def frames_seen(records: Any) -> tuple[Frame, ...]:
     """The typed frames of a list of FRAME records, innermost first."""
     frames = []
-    for record in records or ():
+    for record in filter(_items, _items(records)):
         function, file, line, module, local_values = (*record, None, None, None, None, None)[:5]
         named = {str(k): str(v) for k, v in local_values.items()} if isinstance(local_values, dict) else None
         frames.append(
@@ -147,13 +148,15 @@ def frames_seen(records: Any) -> tuple[Frame, ...]:
 
 def threads_seen(fatal: Mapping[str, Any], pid: int) -> tuple[Thread, ...]:
     """All threads of an exception record, the one that raised first, with the exception's own frames."""
-    crashed = fatal.get("tid") or pid
-    raised = exception_seen(fatal.get("exception") or {})
-    names = {tid: name for tid, name, _ in fatal.get("threads") or ()}
-    first = Thread(crashed, _text(names.get(crashed)), crashed=True, frames=raised.frames)
-    others = tuple(
-        Thread(tid or 0, _text(name), frames=frames_seen(frames))
-        for tid, name, frames in fatal.get("threads") or ()
+    told_id = fatal.get("tid")
+    crashed = told_id if isinstance(told_id, int) else pid
+    raised = exception_seen(fatal["exception"])
+    told = [thread for thread in _items(fatal.get("threads")) if len(_items(thread)) == 3]
+    names = {tid: _text(name) for tid, name, _ in told if isinstance(tid, int)}
+    first = Thread(crashed, names.get(crashed), crashed=True, frames=raised.frames)
+    others = (
+        Thread(tid if isinstance(tid, int) else 0, _text(name), frames=frames_seen(frames))
+        for tid, name, frames in told
         if tid != crashed
     )
     return (first, *others)
@@ -177,7 +180,7 @@ def _nested(record: Any) -> ExceptionSeen | None:
 
 
 def _event_line(event: Mapping[str, Any]) -> dict[str, Any]:
-    raised = exception_seen(event.get("exception") or {})
+    raised = exception_seen(event["exception"])
     moment = moment_of(event)
     return {
         "time": stamp(moment) if moment else None,
@@ -195,6 +198,10 @@ def _moment(seconds: Any) -> datetime | None:
 
 def _mapping(value: Any) -> dict[str, Any]:
     return value if isinstance(value, dict) else {}
+
+
+def _items(value: Any) -> Sequence[Any]:
+    return value if isinstance(value, (list, tuple)) else ()
 
 
 def _text(value: Any) -> str | None:

@@ -105,7 +105,7 @@ def _evidence(box: Box, pid: int, target: Target) -> Evidence:
         trigger="exception" if fatal else "exit",
         level="FULL" if fatal else "OUTSIDE",
         threads=threads_seen(fatal, pid) if fatal else (),
-        exception=exception_seen(fatal["exception"]) if fatal and isinstance(fatal.get("exception"), dict) else None,
+        exception=exception_seen(fatal["exception"]) if fatal else None,
         ended=Ended(evidence=(f"{_GONE}; its black box was not closed, so the interpreter did not exit by itself",)),
         witness=witness,
         links=tuple(dict.fromkeys(links)),
