@@ -78,6 +78,7 @@ class StoreError(DiagError):
     """The store said no, or something unexpected. `retry` tells whether trying again can help."""
 
     retry = False
+    retry_after_s: float | None = None  # where the store says how long to wait
 
 
 class StoreUnreachable(StoreError):
