@@ -12,6 +12,7 @@ STORES = {
     "file": "diag.upload.local:LocalStore",
     "http": "diag.upload.http:HttpStore",
     "https": "diag.upload.http:HttpStore",
+    "s3": "diag.upload.s3:S3Store",
 }
 
 

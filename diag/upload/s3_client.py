@@ -1,0 +1,175 @@
+"""The S3 API through botocore, the core of boto3: its credential chain, its signatures, our errors."""
+
+from __future__ import annotations
+
+import importlib.util
+import io
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, BinaryIO, cast
+
+from diag import __version__
+from diag.errors import StoreError, StoreRefused, StoreUnreachable, ToolMissing
+from diag.upload.s3_errors import CREDENTIALS_HELP, Refusal, explained, plain, stranger
+from diag.upload.s3_url import Address
+
+if TYPE_CHECKING:
+    from botocore.client import BaseClient
+    from botocore.response import StreamingBody
+
+CONNECT_S, READ_S = 5, 30
+BUFFER = 256 * 1024
+
+
+class Expected(Exception):
+    """An error answer that the caller said it can deal with."""
+
+    def __init__(self, refusal: Refusal) -> None:
+        super().__init__(refusal.code)
+        self.refusal = refusal
+
+
+class Client:
+    """One bucket. Nothing is imported, looked up or connected before the first question."""
+
+    def __init__(self, address: Address) -> None:
+        if importlib.util.find_spec("botocore") is None:
+            raise ToolMissing("The S3 store is not installed: boto3 is missing.", "pip install 'diag[s3]'")
+        self.address = address
+        self.create_only: bool | None = None  # whether If-None-Match is obeyed; None until it was tried
+
+    def ask(self, operation: str, *, expecting: tuple[str | int, ...] = (), **parameters: Any) -> dict[str, Any]:
+        """The parsed answer to an operation, named as in botocore (`put_object`).
+
+        Raises Expected for an error whose code or status the caller expects, and StoreError for any other.
+        """
+        with self.failing(operation, expecting):
+            call = getattr(self._client, operation)
+            answer: dict[str, Any] = call(Bucket=self.address.bucket, **parameters)
+            return answer
+
+    def create(
+        self, operation: str, *, expecting: tuple[str | int, ...] = (), **parameters: Any
+    ) -> dict[str, Any] | None:
+        """Ask for what makes an object, unless the key is taken: then None, where the server can tell."""
+        if self.create_only is not False:
+            try:
+                return self.ask(operation, expecting=(412, 501, *expecting), IfNoneMatch="*", **parameters)
+            except Expected as error:
+                if error.refusal.status not in (412, 501):
+                    raise
+                self.create_only = error.refusal.status == 412
+            if self.create_only:
+                return None
+            if hasattr(parameters.get("Body"), "seek"):
+                parameters["Body"].seek(0)
+        return self.ask(operation, expecting=expecting, **parameters)
+
+    def stream(self, body: StreamingBody) -> BinaryIO:
+        """An object's bytes as a file, which fails as stores fail."""
+        return cast("BinaryIO", io.BufferedReader(_Streamed(self, body), BUFFER))
+
+    @cached_property
+    def _client(self) -> BaseClient:
+        import botocore.session
+        from botocore.config import Config
+
+        address, session = self.address, botocore.session.Session()
+        config = Config(
+            connect_timeout=CONNECT_S,
+            read_timeout=READ_S,
+            retries={"mode": "standard", "total_max_attempts": 1},  # the uploader backs off and tries again
+            # Newer checksums are refused by many stores that are not AWS; we send Content-MD5 and compare ourselves.
+            request_checksum_calculation="when_required",
+            response_checksum_validation="when_required",
+            user_agent_extra=f"diag/{__version__}",
+            s3={"addressing_style": address.addressing} if address.addressing else None,
+        )
+        # botocore itself reads AWS_DEFAULT_REGION alone.
+        region = address.region or os.environ.get("AWS_REGION") or session.get_config_variable("region") or "us-east-1"
+        client = session.create_client("s3", region_name=region, endpoint_url=address.endpoint or None, config=config)
+        client.meta.events.register("before-call.s3", _stay)
+        return client
+
+    @contextmanager
+    def failing(self, operation: str, expecting: tuple[str | int, ...] = ()) -> Iterator[None]:
+        """Turn what botocore raises into what the Store protocol raises."""
+        from botocore.exceptions import BotoCoreError, ClientError
+
+        try:
+            yield
+        except ClientError as error:
+            refusal = _refusal(operation, error)
+            if refusal.code in expecting or refusal.status in expecting:
+                raise Expected(refusal) from error
+            raise explained(refusal, self.address) from error
+        except BotoCoreError as error:
+            raise self._failed(error) from error
+
+    def _failed(self, error: Exception) -> StoreError:
+        """What an error before or instead of an answer means."""
+        from botocore import exceptions as botocore
+        from botocore.parsers import ResponseParserError
+
+        url = self.address.url
+        if isinstance(error, ResponseParserError):
+            return stranger(self.address)
+        if isinstance(error, botocore.SSLError):
+            return StoreUnreachable(
+                f"{url}: no trusted TLS connection: {_why(error)}.",
+                "Check `endpoint` in DIAG_STORE; AWS_CA_BUNDLE names the certificate of a private authority.",
+            )
+        if isinstance(error, botocore.ConnectTimeoutError):
+            return StoreUnreachable(f"{url} does not answer: no connection within {CONNECT_S} seconds.")
+        if isinstance(error, botocore.ReadTimeoutError):
+            return StoreUnreachable(f"{url} does not answer: nothing came for {READ_S} seconds.")
+        if isinstance(error, botocore.ConnectionError | botocore.HTTPClientError | botocore.IncompleteReadError):
+            return StoreUnreachable(f"{url} does not answer: {_why(error)}.")
+        if isinstance(error, botocore.NoCredentialsError):
+            return StoreRefused(f"{url}: there are no credentials.", CREDENTIALS_HELP)
+        # Expired single sign-on, a missing profile, a role that cannot be had: the SDK's sentence names which.
+        return StoreRefused(f"{url} cannot be used: {plain(error)}", CREDENTIALS_HELP)
+
+
+class _Streamed(io.RawIOBase):
+    """The body of an answer, read as it comes."""
+
+    def __init__(self, client: Client, body: StreamingBody) -> None:
+        self._client, self._body = client, body
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        with self._client.failing("get_object"):
+            chunk = self._body.read(len(buffer))
+        buffer[: len(chunk)] = chunk
+        return len(chunk)
+
+    def close(self) -> None:
+        if not self.closed:
+            self._body.close()
+        super().close()
+
+
+def _stay(context: dict[str, Any], **_: Any) -> None:
+    # botocore would follow a bucket to another region's host by itself. It leaves alone what was redirected before.
+    context.setdefault("s3_redirect", {})["redirected"] = True
+
+
+def _refusal(operation: str, error: Any) -> Refusal:
+    said, about = error.response.get("Error", {}), error.response.get("ResponseMetadata", {})
+    headers = {str(name).lower(): str(value) for name, value in about.get("HTTPHeaders", {}).items()}
+    code, message, region = (str(said.get(name) or "") for name in ("Code", "Message", "Region"))
+    return Refusal(operation, int(about.get("HTTPStatusCode", 0)), code, message, headers, region)
+
+
+def _why(error: BaseException) -> str:
+    """The innermost cause, in the words of the system; botocore keeps what it caught in `kwargs`."""
+    inner = getattr(error, "kwargs", {}).get("error") or getattr(error, "reason", None)
+    inner = inner if isinstance(inner, BaseException) else error.__cause__ or error.__context__
+    if inner is not None:
+        return _why(inner)
+    return plain(getattr(error, "strerror", None) or error) or type(error).__name__

@@ -1,0 +1,218 @@
+"""Large files in parts. After a restart the server is asked which parts it has, and only the others are sent."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import io
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any, BinaryIO
+
+from diag.errors import StoreError, StoreUnreachable
+from diag.upload.s3_client import Client, Expected
+from diag.upload.s3_errors import stranger
+
+MIB = 1024 * 1024
+PARTS_ABOVE = 16 * MIB
+PART = 8 * MIB
+MOST_PARTS = 10_000  # S3's limit
+ATTEMPTS = 3
+LOST = ("NoSuchUpload", "InvalidPart", "InvalidPartOrder")
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What is to stand in the bucket."""
+
+    name: str
+    size_bytes: int
+    sha256: str
+    content_type: str
+
+    def headers(self) -> dict[str, Any]:
+        """The parameters that an object is created with."""
+        return {"ContentType": self.content_type, "Metadata": {"sha256": self.sha256}}
+
+    @staticmethod
+    def md5_base64(md5: str) -> str:
+        """A sum as Content-MD5 has it."""
+        return base64.b64encode(bytes.fromhex(md5)).decode()
+
+
+@dataclass(frozen=True, slots=True)
+class Sums:
+    """A file's sums: of all of it, and the MD5 of each of its parts."""
+
+    sha256: str
+    parts: list[str]
+    tag: str  # the ETag that S3 gives it
+
+
+def part_size(size_bytes: int) -> int:
+    """How large the parts of a file are; the same on every machine, so that another can go on."""
+    return max(PART, -(-size_bytes // (MOST_PARTS * MIB)) * MIB)
+
+
+def read_sums(file: BinaryIO, size_bytes: int) -> Sums:
+    """Read the file once for all its sums, a chunk at a time."""
+    whole, parts = hashlib.sha256(), []
+    in_parts = size_bytes > PARTS_ABOVE
+    for window in _windows(file, size_bytes) if in_parts else [Window(file, 0, size_bytes)]:
+        md5 = hashlib.md5(usedforsecurity=False)
+        while chunk := window.read(MIB):
+            md5.update(chunk)
+            whole.update(chunk)
+        parts.append(md5.hexdigest())
+    tag = parts[0]
+    if in_parts:
+        joined = b"".join(bytes.fromhex(one) for one in parts)
+        tag = f"{hashlib.md5(joined, usedforsecurity=False).hexdigest()}-{len(parts)}"
+    return Sums(whole.hexdigest(), parts, tag)
+
+
+def deliver(client: Client, wanted: Wanted, file: BinaryIO, sums: Sums) -> dict[str, Any] | None:
+    """Send what the server does not have yet, and put it together; None where the key was taken meanwhile."""
+    for attempt in range(ATTEMPTS):
+        with suppress(Expected):  # the server has dropped the upload, or parts of it: go on with what it has now
+            return _deliver(client, wanted, file, sums, resume=attempt < ATTEMPTS - 1)
+    raise StoreUnreachable(f"{client.address.url} keeps losing the parts of {wanted.name}.")
+
+
+def abort(client: Client, name: str, upload_id: str) -> None:
+    """Give up an upload of ours; what cannot be removed, the bucket's own rules remove."""
+    with suppress(StoreError):
+        client.ask("abort_multipart_upload", Key=name, UploadId=upload_id)
+
+
+class Window(io.RawIOBase):
+    """A range of a file as a file of its own, so that no part is ever in memory."""
+
+    def __init__(self, file: BinaryIO, start: int, length: int) -> None:
+        self._file, self._start, self._length, self._at = file, start, length, 0
+
+    def __len__(self) -> int:
+        return self._length
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def tell(self) -> int:
+        return self._at
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        self._at = offset + {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self._length}[whence]
+        return self._at
+
+    def read(self, size: int | None = -1) -> bytes:
+        left = max(0, self._length - self._at)
+        self._file.seek(self._start + self._at)
+        chunk = self._file.read(left if size is None or size < 0 else min(size, left))
+        self._at += len(chunk)
+        return chunk
+
+
+def _windows(file: BinaryIO, size_bytes: int) -> Iterator[Window]:
+    size = part_size(size_bytes)
+    for start in range(0, size_bytes, size):
+        yield Window(file, start, min(size, size_bytes - start))
+
+
+def _deliver(client: Client, wanted: Wanted, file: BinaryIO, sums: Sums, *, resume: bool) -> dict[str, Any] | None:
+    found = _resumable(client, wanted, sums) if resume else None
+    upload_id, etags = found or (_begin(client, wanted), {})
+    for number, window in enumerate(_windows(file, wanted.size_bytes), 1):
+        if number not in etags:
+            etags[number] = _send(client, wanted, upload_id, number, window, sums.parts[number - 1])
+    answer = client.create(
+        "complete_multipart_upload",
+        expecting=LOST,
+        Key=wanted.name,
+        UploadId=upload_id,
+        MultipartUpload={"Parts": [{"PartNumber": number, "ETag": etag} for number, etag in sorted(etags.items())]},
+    )
+    if answer is None and not found:
+        abort(client, wanted.name, upload_id)
+    return answer
+
+
+def _begin(client: Client, wanted: Wanted) -> str:
+    answer = client.ask("create_multipart_upload", Key=wanted.name, **wanted.headers())
+    if not answer.get("UploadId"):
+        raise stranger(client.address)
+    return str(answer["UploadId"])
+
+
+def _send(client: Client, wanted: Wanted, upload_id: str, number: int, window: Window, md5: str) -> str:
+    """Send one part; returns its ETag, which is its MD5 unless the bucket is encrypted with keys of its own."""
+    answer = client.ask(
+        "upload_part",
+        expecting=LOST,
+        Key=wanted.name,
+        UploadId=upload_id,
+        PartNumber=number,
+        Body=window,
+        ContentMD5=wanted.md5_base64(md5),
+    )
+    if not answer.get("ETag"):
+        raise stranger(client.address)
+    return str(answer["ETag"])
+
+
+def _resumable(client: Client, wanted: Wanted, sums: Sums) -> tuple[str, dict[int, str]] | None:
+    """The upload of this file that has come furthest, and the ETags of its parts.
+
+    One with a part that is not this file's is somebody else's, and is left alone; so is one without any part.
+    """
+    best: tuple[str, dict[int, str]] | None = None
+    for upload_id in _uploads(client, wanted.name):
+        with suppress(Expected):
+            parts = _parts(client, wanted.name, upload_id)
+            ours = all(_matches(wanted, sums, *part) for part in parts)
+            if ours and len(parts) > (len(best[1]) if best else 0):
+                best = upload_id, {number: etag for number, _, etag in parts}
+    return best
+
+
+def _matches(wanted: Wanted, sums: Sums, number: int, size: int, etag: str) -> bool:
+    if not 1 <= number <= len(sums.parts):
+        return False
+    full = part_size(wanted.size_bytes)
+    length = min(full, wanted.size_bytes - (number - 1) * full)
+    return size == length and etag.strip('"').lower() == sums.parts[number - 1]
+
+
+def _uploads(client: Client, name: str) -> list[str]:
+    """The unfinished uploads of exactly this key; none where the server does not list them, or not to us."""
+    found: list[str] = []
+    after: dict[str, str] = {}
+    while True:
+        try:
+            page = client.ask("list_multipart_uploads", expecting=(403, 405, 501), Prefix=name, **after)
+        except Expected:
+            return found
+        found += [str(one["UploadId"]) for one in page.get("Uploads") or () if one["Key"] == name]
+        before, after = after, _markers(page, KeyMarker="NextKeyMarker", UploadIdMarker="NextUploadIdMarker")
+        if not page.get("IsTruncated") or after == before:
+            return found
+
+
+def _parts(client: Client, name: str, upload_id: str) -> list[tuple[int, int, str]]:
+    """(number, size, ETag) of the parts that the server has. Raises Expected where it knows no such upload."""
+    found: list[tuple[int, int, str]] = []
+    after: dict[str, Any] = {}
+    while True:
+        page = client.ask("list_parts", expecting=(*LOST, 403), Key=name, UploadId=upload_id, **after)
+        found += [(int(one["PartNumber"]), int(one["Size"]), str(one["ETag"])) for one in page.get("Parts") or ()]
+        before, after = after, _markers(page, PartNumberMarker="NextPartNumberMarker")
+        if not page.get("IsTruncated") or after == before:
+            return found
+
+
+def _markers(page: dict[str, Any], **names: str) -> dict[str, Any]:
+    """Where the next page of a listing begins."""
+    return {parameter: page[name] for parameter, name in names.items() if page.get(name)}
