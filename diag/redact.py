@@ -1,7 +1,8 @@
 """The only place that decides what is secret: texts, command lines, environments, URLs and local variables pass here.
 
 Every pattern runs in linear time, because what it reads comes from a program that may be hostile: repeats are
-possessive, bounded, or anchored so that a failed attempt is not repeated at the next character.
+possessive, bounded, or anchored so that a failed attempt is not repeated at the next character. Only single characters
+are repeated possessively: CPython before 3.11.5 loses the group marks of a possessive group (gh-101955).
 """
 
 from __future__ import annotations
@@ -99,8 +100,8 @@ def _rule(name: str, hints: str, pattern: str, accept: Callable[[str], bool] = b
 
 
 # A quoted value, also where the quotes themselves are escaped (JSON inside JSON); its end may have been cut off.
-_QUOTED = r"(?P<quote>\\{0,4}[\"'])(?P<quoted>(?:(?!(?P=quote))(?:\\.|[^\\\r\n]))++)"
-_BARE = r"(?P<bare>(?:[^\s&\"']|[\"'](?![\s,;:)}\]]|\Z))++)"
+_QUOTED = r"(?P<quote>\\{0,4}[\"'])(?P<quoted>(?:(?!(?P=quote))(?:\\.|[^\\\r\n]))+)"
+_BARE = r"(?P<bare>(?:[^\s&\"']|[\"'](?![\s,;:)}\]]|\Z))+)"
 _NOT_A_SECRET = r"(?!(?:None|True|False|null|nil|true|false|undefined|str|bytes|int|bool)(?:[\s,;)}\]&]|\Z))"
 _VALUE = rf"[bBuUrR]{{0,2}}(?:{_QUOTED}|(?![\\\"']){_NOT_A_SECRET}{_BARE})"
 _STRONG = (
@@ -118,7 +119,7 @@ RULES = (
         "private-key",
         "private",
         r"-----BEGIN [A-Z0-9 ]{0,40}PRIVATE KEY(?: BLOCK)?-----"
-        r"(?:(?!-----END )[\s\S])*+(?:-----END [A-Z0-9 ]{0,40}(?:-----)?)?"
+        r"(?:(?!-----END )[\s\S])*(?:-----END [A-Z0-9 ]{0,40}(?:-----)?)?"
         r"|\A[A-Za-z0-9+/=\s]{16,}+-----END [A-Z0-9 ]{0,40}PRIVATE KEY(?: BLOCK)?-----",
     ),
     _rule(
@@ -137,7 +138,7 @@ RULES = (
         "cookie",
         "cookie",
         rf"(?i)cookie2?(?:{_KEY_END}\s{{0,4}}[:=,]\s{{0,4}}b?{_QUOTED}"
-        r"|\s{0,4}:\s{0,4}(?P<secret>[^\s;=\"']++=[^\s;\"']*+(?:;\s?[^\s;=\"']++(?:=[^\s;\"']*+)?)*+))",
+        r"|\s{0,4}:\s{0,4}(?P<secret>[^\s;=\"']++=[^\s;\"']*+(?:;\s?[^\s;=\"']++(?:=[^\s;\"']*+)?)*))",
     ),
     _rule(
         "url-credentials",

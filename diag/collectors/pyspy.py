@@ -49,11 +49,11 @@ def dump(
     With `nonblocking` the process is not stopped, so a stack may mix two moments (see `dump_settled`); py-spy has no
     native frames then. Raises NoSuchInstance, CannotAttach, ToolMissing, ToolFailed.
     """
+    check_attachable(pid)  # first: where nothing may be read, no tool is missed
     arguments = [find(), "dump", "--json", "--pid", str(pid)]
     arguments += ["--native"] if native else []
     arguments += ["--locals"] if locals_ else []
     arguments += ["--nonblocking"] if nonblocking else []
-    check_attachable(pid)
     stopped = _state(pid) == "T"
     try:
         ran = external.run(arguments, timeout_s=timeout_s, environment={"RUST_BACKTRACE": "0"})

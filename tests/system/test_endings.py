@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+from pathlib import Path
 
 import pytest
 from instances import Machine, marker, program
@@ -123,7 +124,7 @@ def test_a_fork_that_faults_is_recorded_and_its_parent_untouched(machine: Machin
 
     capture = machine.only_capture()
     assert (ended.status, ended.stdout) == (0, "before\nchild 11\n")
-    assert (capture["level"], capture["instance"]["name"]) == ("NATIVE", "python")
+    assert (capture["level"], capture["instance"]["name"]) == ("NATIVE", Path(python("3.11")).name)
     assert capture["instance"]["parent"]["pid"] != capture["instance"]["pid"]
 
 
