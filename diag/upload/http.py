@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
+from email.utils import parsedate_to_datetime
 from pathlib import Path
 from tempfile import SpooledTemporaryFile
 from typing import Any, BinaryIO, NoReturn, cast
@@ -22,6 +23,7 @@ from diag.errors import (
     StoreRejected,
     StoreUnreachable,
 )
+from diag.model import now
 from diag.upload.store import StoredObject
 
 CONNECT_S, READ_S = 5.0, 30.0
@@ -224,7 +226,9 @@ class HttpStore:
         if status in _REJECTED:
             raise StoreRejected(f"{self.url} does not take it: {sentence}", help_text)
         if status in _PASSING:
-            raise StoreUnreachable(f"{self.url} cannot take anything now: {sentence}", help_text)
+            busy = StoreUnreachable(f"{self.url} cannot take anything now: {sentence}", help_text)
+            busy.retry_after_s = retry_after_s(answer.headers.get("Retry-After", ""))
+            raise busy
         raise StoreError(f"{self.url} answered {status}: {sentence}", help_text)
 
     def _explained(self, answer: Answer) -> tuple[str, str | None]:
@@ -243,6 +247,16 @@ class HttpStore:
         return StoreUnreachable(
             f"What answers at {self.url} is not a diag viewer.", "Check DIAG_STORE; a proxy or a login page may answer."
         )
+
+
+def retry_after_s(text: str) -> float | None:
+    """The seconds that a Retry-After header asks for, given as a number or as a date (RFC 9110, section 10.2.3)."""
+    if text.strip().isdecimal():
+        return float(text)
+    try:
+        return max(0.0, (parsedate_to_datetime(text) - now()).total_seconds())
+    except (TypeError, ValueError):
+        return None
 
 
 class _Failing:

@@ -28,6 +28,7 @@ from diag.upload import keys
 from diag.upload.store import Store
 
 BACKOFF_FIRST_S, BACKOFF_CAP_S = 1.0, 300.0
+LONGEST_ASKED_S = 3600.0  # a Retry-After beyond this is a mistake of the store's
 GIVE_UP_AFTER = 3  # unexpected answers in a row: the store is in trouble, not the captures
 
 
@@ -151,7 +152,7 @@ class Uploader:
                 return
             if attempt:
                 # A capture that comes meanwhile does not cut this short: the store has trouble, and it needs time.
-                self._stopping.wait(backoff_s(attempt))
+                self._stopping.wait(pause_s(attempt, self.trouble))
                 self._woken.set()
 
     def _pass(self) -> bool:
@@ -159,6 +160,7 @@ class Uploader:
             drained = drain(self._spool, self._store, self._tenant, deadline=self._deadline)
         except Exception as error:  # noqa: BLE001 - the agent goes on whatever happens here, and nothing is lost: it waits
             self.failures[type(error).__name__] += 1
+            self.trouble = None
             return False
         self.stored += drained.stored
         self.trouble = drained.trouble
@@ -170,3 +172,11 @@ class Uploader:
 def backoff_s(attempt: int) -> float:
     """How long to wait after so many failures: exponential, with full jitter, so that many agents spread out."""
     return random.uniform(0.1, min(BACKOFF_CAP_S, BACKOFF_FIRST_S * 2 ** min(attempt - 1, 16)))
+
+
+def pause_s(attempt: int, trouble: DiagError | None) -> float:
+    """How long to leave a store alone: as long as it asks for at least, and long where it refuses our credentials."""
+    if isinstance(trouble, StoreRefused):
+        return BACKOFF_CAP_S
+    asked_s = trouble.retry_after_s if isinstance(trouble, StoreError) else None
+    return max(backoff_s(attempt), min(asked_s or 0.0, LONGEST_ASKED_S))

@@ -33,9 +33,9 @@ from diag.errors import (
 from diag.model import Capture, now
 from diag.spool import Account, Spool
 from diag.upload import catalogue, keys, uploader
-from diag.upload.http import HttpStore
+from diag.upload.http import HttpStore, retry_after_s
 from diag.upload.local import LocalStore
-from diag.upload.uploader import Drained, Uploader, backoff_s, drain
+from diag.upload.uploader import Drained, Uploader, backoff_s, drain, pause_s
 
 
 @pytest.fixture
@@ -342,6 +342,27 @@ def test_back_off_grows_to_its_cap_with_full_jitter(monkeypatch: pytest.MonkeyPa
     assert [backoff_s(attempt) for attempt in (1, 2, 3, 4, 9, 10, 1000)] == [1, 2, 4, 8, 256, 300, 300]
     monkeypatch.undo()
     assert len({backoff_s(5) for _ in range(20)}) == 20
+
+
+def test_the_store_says_how_long_to_leave_it_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Retry-After is obeyed, within reason; refused credentials are tried rarely."""
+    monkeypatch.setattr(uploader, "backoff_s", lambda attempt: 2.0)
+    busy = StoreUnreachable("busy")
+
+    assert pause_s(1, busy) == 2.0
+    busy.retry_after_s = 30.0
+    assert pause_s(1, busy) == 30.0
+    busy.retry_after_s = 1e9
+    assert pause_s(1, busy) == 3600.0
+    assert pause_s(1, StoreRefused("who are you")) == 300.0
+
+
+@pytest.mark.parametrize(
+    ("header", "seconds"), [("7", 7.0), ("", None), ("soon", None), ("Fri, 20 Nov 1999 00:00:00 GMT", 0.0)]
+)
+def test_retry_after_is_a_number_or_a_date(header: str, seconds: float | None) -> None:
+    """Both forms of the header are read; anything else asks for nothing."""
+    assert retry_after_s(header) == seconds
 
 
 def test_importing_it_is_cheap() -> None:
