@@ -159,7 +159,12 @@ class S3Store:
 
     def _stands(self, wanted: Wanted) -> bool:
         """Whether the object is there already. Raises StoreConflict where other bytes are."""
-        found = self._head(wanted.name)
+        try:
+            found = self._head(wanted.name)
+        except StoreRefused:  # AWS says so of a missing key to whom may not list; a server that creates only will tell
+            if self._client.create_only is False:
+                raise
+            return False
         if found is None:
             return False
         if not self._same(wanted, found, ""):

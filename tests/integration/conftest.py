@@ -13,6 +13,8 @@ from typing import Any
 
 import pytest
 from machine import PROGRAMS, TIMEOUT_S
+from oss_server import Key, OssServer, running
+from s3_server import S3, serving_s3
 
 from diag.agent import registry
 from diag.agent.registry import Target
@@ -132,3 +134,43 @@ def diag() -> Callable[..., subprocess.CompletedProcess[str]]:
         return subprocess.run(command, capture_output=True, text=True, env=environment, timeout=TIMEOUT_S, check=False)
 
     return run
+
+
+@pytest.fixture(scope="session")
+def s3_server() -> Iterator[S3]:
+    """An S3 server that checks signatures and rights."""
+    with serving_s3() as server:
+        yield server
+
+
+@pytest.fixture
+def s3(s3_server: S3, monkeypatch: pytest.MonkeyPatch) -> S3:
+    """The S3 server, with the keys to all of it in the environment."""
+    for name, value in s3_server.keys.environ().items():
+        monkeypatch.setenv(name, value)
+    return s3_server
+
+
+@pytest.fixture
+def s3_url(s3: S3) -> str:
+    """A store in a bucket of its own."""
+    return s3.store_url(s3.bucket(f"b-{os.urandom(8).hex()}"), "some/where")
+
+
+@pytest.fixture(scope="session")
+def oss_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OssServer]:
+    """An OSS server that checks signatures."""
+    with running(tmp_path_factory.mktemp("oss"), {"test-key": Key("test-secret")}) as server:
+        yield server
+
+
+@pytest.fixture
+def oss_url(oss_server: OssServer, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A store in a bucket of its own, with the key to it in the environment."""
+    monkeypatch.setenv("OSS_ACCESS_KEY_ID", "test-key")
+    monkeypatch.setenv("OSS_ACCESS_KEY_SECRET", "test-secret")
+    for name in ("OSS_SESSION_TOKEN", "OSS_REGION", "OSS_ENDPOINT"):
+        monkeypatch.delenv(name, raising=False)
+    bucket = f"b-{os.urandom(8).hex()}"
+    oss_server.make_bucket(bucket)
+    return f"oss://{bucket}/some/where?endpoint={oss_server.endpoint}&region={oss_server.region}"

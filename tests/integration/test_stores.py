@@ -30,6 +30,8 @@ from diag.model import new_capture_id, now
 from diag.upload import keys
 from diag.upload.http import HttpStore
 from diag.upload.local import LocalStore
+from diag.upload.oss import OssStore
+from diag.upload.s3 import S3Store
 from diag.upload.store import Store, StoredObject
 from diag.upload.stores import STORES, open_store
 
@@ -46,11 +48,13 @@ def viewer(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Path
         yield one.url, one.store
 
 
-@pytest.fixture(params=["file", "http"])
+@pytest.fixture(params=["file", "http", "s3", "oss"])
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> Store:
     """Each store in turn."""
     if request.param == "file":
         return open_store((tmp_path / "store").as_uri())
+    if request.param in ("s3", "oss"):
+        return open_store(request.getfixturevalue(f"{request.param}_url"))
     return open_store(request.getfixturevalue("viewer")[0], "a-token")
 
 
@@ -231,7 +235,7 @@ def test_it_can_be_checked(store: Store) -> None:
 # --- the settings ---------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("url", ["ftp://x/y", "oss://bucket", "", "/var/lib/diag", "file:/x", "C:\\x"])
+@pytest.mark.parametrize("url", ["ftp://x/y", "gs://bucket", "", "/var/lib/diag", "file:/x", "C:\\x"])
 def test_an_unknown_store_is_refused_by_name(url: str) -> None:
     """The refusal says what can be said instead."""
     with pytest.raises(BadSetting) as caught:
@@ -252,12 +256,15 @@ def test_a_store_that_cannot_be_meant_is_refused(url: str) -> None:
     assert "secret" not in str(caught.value)
 
 
-def test_each_scheme_has_its_class() -> None:
+def test_each_scheme_has_its_class(monkeypatch: pytest.MonkeyPatch) -> None:
     """The table of stores is what is opened."""
-    assert {scheme: type(open_store(f"{scheme}://{'/x' if scheme == 'file' else 'h'}")) for scheme in STORES} == {
+    monkeypatch.setenv("OSS_REGION", "cn-hangzhou")
+    assert {scheme: type(open_store(f"{scheme}://{'/x' if scheme == 'file' else 'bucket'}")) for scheme in STORES} == {
         "file": LocalStore,
         "http": HttpStore,
         "https": HttpStore,
+        "s3": S3Store,
+        "oss": OssStore,
     }
 
 
