@@ -146,14 +146,14 @@ def rest(pid: int, *, quiet_s: float = 0.1) -> None:
                 last, since = used, time.monotonic()
 
 
-def memory_mb(pid: int) -> tuple[float, float]:
-    """RSS and PSS of a process, in MB of a million bytes; PSS counts a page shared by n processes as a n-th."""
+def memory_mb(pid: int) -> tuple[float, float, float]:
+    """RSS, PSS and private memory of a process, in MB of a million bytes; see proc_pid_smaps(5)."""
     sizes = {}
     for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
         name, _, value = line.partition(":")
-        if name in ("Rss", "Pss"):
+        if value.endswith(" kB"):
             sizes[name] = int(value.split()[0]) * 1024 / 1e6
-    return sizes["Rss"], sizes["Pss"]
+    return sizes["Rss"], sizes["Pss"], sizes["Private_Clean"] + sizes["Private_Dirty"]
 
 
 def wake_ups(pid: int) -> int:

@@ -15,6 +15,7 @@ from measure import DIAG, PROGRAMS, Table, at_most, by_chance, median, rest, scr
 
 NOISE_FREE = "python of a new virtual environment, so without any .pth file"
 READ_MEMORY = "print(open('/proc/self/smaps_rollup').read())"
+BREATH_S = 0.02  # between two starts, for the agent to come to rest: its work must not fall on the next one
 PROBE_BUDGET_MS, PROBE_BUDGET_MB = 2.0, 1.0
 
 
@@ -91,6 +92,7 @@ def _start(command: list[str], variables: dict[str, str]) -> float:
     pid = os.posix_spawn(command[0], command, variables)
     _, status = os.waitpid(pid, 0)
     took = time.perf_counter() - began
+    time.sleep(BREATH_S)
     if status != 0:
         raise SystemExit(f"{command} ended with the wait status {status}.")
     return took * 1000

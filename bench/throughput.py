@@ -7,6 +7,7 @@ import os
 import secrets
 import select
 import socket
+import subprocess
 import sys
 import time
 from contextlib import ExitStack
@@ -50,7 +51,7 @@ class Server:
 
 def measure(*, quick: bool) -> list[Table]:
     """Ratios from rounds in turns. Servers are started several times: each start is a little faster or slower."""
-    lives, rounds, requests = (2, 20, 150) if quick else (10, 20, 150)
+    lives, rounds, requests = (2, 20, 150) if quick else (8, 20, 150)
     ratios: dict[str, list[tuple[float, float]]] = {name: [] for name in VARIANTS}
     totals: dict[str, Server] = {name: Server(0, [], []) for name in VARIANTS}
     for _ in range(lives):
@@ -78,7 +79,8 @@ def _both_bare(totals: dict[str, Server]) -> tuple[list[float], list[float]]:
 
 def _one_life(rounds: int, requests: int) -> dict[str, Server]:
     with ExitStack() as stack:
-        servers = {name: _serve(name, stack) for name in by_chance(VARIANTS)}
+        starting = {name: _start(name, stack) for name in by_chance(VARIANTS)}
+        servers = {name: _when_it_answers(name, *starting[name]) for name in VARIANTS}
         for server in servers.values():
             load(server.port, 200)
         for _ in range(rounds):
@@ -87,7 +89,7 @@ def _one_life(rounds: int, requests: int) -> dict[str, Server]:
         return servers
 
 
-def _serve(name: str, stack: ExitStack) -> Server:
+def _start(name: str, stack: ExitStack) -> tuple[subprocess.Popen[bytes], int]:
     environment = stack.enter_context(scratch())
     port = free_port()
     app = "sentry_shop:app" if name == "sentry-sdk" else "shop:app"
@@ -96,7 +98,10 @@ def _serve(name: str, stack: ExitStack) -> Server:
     command += ["--bind", f"127.0.0.1:{port}", "--log-level", "error", app]
     if name == "diag run":
         command = [*DIAG, "run", "--name", "shop", "--", *command]
-    process = stack.enter_context(started(command, environment))
+    return stack.enter_context(started(command, environment)), port
+
+
+def _when_it_answers(name: str, process: subprocess.Popen[bytes], port: int) -> Server:
     wait_for(lambda: process.poll() is not None or answers(port), f"gunicorn ({name}) to answer")
     rest(process.pid, quiet_s=0.3)
     tree = descendants(process.pid)
@@ -205,9 +210,8 @@ def _table(
         ("", "requests/s", "ratio", "CPU ms/1000", "ratio", "spread", "agent's CPU", "budget"),
         rows,
         [
-            f"Medians of {lives * rounds} rounds of {requests} requests in turns, {lives} starts of each server. A ratio "
-            "is the median of",
-            "each round's own, to the mean of both bare servers, whose own ratios are the noise. The CPU of gunicorn's",
-            f"processes decides, because the {os.cpu_count()} cores carry the client too.",
+            f"Medians of {lives * rounds} rounds of {requests} requests in turns, {lives} starts of each server. A",
+            "ratio is the median of each round's own, to the mean of both bare servers; their own are the noise.",
+            f"The CPU of gunicorn's processes decides, because the {os.cpu_count()} cores carry the client too.",
         ],
     )
