@@ -27,7 +27,7 @@ MEASUREMENTS = {
 def main() -> int:
     """Print the tables; returns the exit code."""
     parser = argparse.ArgumentParser(description="What diag costs, beside its peers, measured in the same run.")
-    parser.add_argument("--quick", action="store_true", help="fewer samples, in a minute and a half: for the look of it")
+    parser.add_argument("--quick", action="store_true", help="fewer samples, in 90 s: for the look of it")
     parser.add_argument("--only", action="append", choices=MEASUREMENTS, metavar="NAME", help=", ".join(MEASUREMENTS))
     options = parser.parse_args()
     began = time.monotonic()
