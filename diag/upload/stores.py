@@ -13,6 +13,7 @@ STORES = {
     "http": "diag.upload.http:HttpStore",
     "https": "diag.upload.http:HttpStore",
     "s3": "diag.upload.s3:S3Store",
+    "oss": "diag.upload.oss:OssStore",
 }
 
 
