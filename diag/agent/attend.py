@@ -90,6 +90,7 @@ class Attendant:
                 (self.target.run_dir / layout.BOX_FOLDER / name).rename(process.box_path)
 
     def _freeze(self, process: Watched, link: socket.socket, first: bytes) -> None:
+        self.recorder.warm_up()
         box = process.box()
         wanted = box.header().get("faulthandler_fd") if box else None
         echo_to = borrow_descriptor(process.pidfd, wanted) if isinstance(wanted, int) else None
@@ -105,6 +106,7 @@ class Attendant:
         if process.link is not None:
             with contextlib.suppress(OSError):
                 process.link.send(layout.ACK, socket.MSG_DONTWAIT)
+        self.recorder.warm_up()  # not before: it would hold up the answer
 
     def record_events(self, process: Watched) -> None:
         """Record what the probe noted since the last time."""

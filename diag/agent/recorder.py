@@ -28,6 +28,10 @@ class Recorder:
         """Record this soon."""
         self._later(lambda: self._record(evidence, kind))
 
+    def warm_up(self) -> None:
+        """A record is coming: load what it needs, while the one who asks reads the process."""
+        self._later(_load)
+
     def recover(self) -> None:
         """Finish soon what killed agents left, if they left anything."""
         if leftovers(self._settings):
@@ -75,6 +79,11 @@ class Recorder:
                 self._delivery.wake()
         except DiagError as error:
             say(f"diag: what an earlier agent left was not recovered: {error} {error.help_text}")
+
+
+def _load() -> None:
+    import diag.capture
+    import diag.upload.uploader  # noqa: F401
 
 
 def announcement(recorded: Capture) -> str:
