@@ -47,7 +47,7 @@ class OssStore:
             headers = {"Content-Type": content_type, SHA256: sha256, "x-oss-forbid-overwrite": "true"}
             try:
                 if size_bytes > IN_PARTS_ABOVE:
-                    self._put_in_parts(name, file, measured, headers)
+                    put_in_parts(self._client, name, file, measured, headers, lambda: self._has(name, measured))
                 else:
                     self._put_whole(name, file, {**headers, **md5_header(measured.parts[0])})
             except AlreadyThere:
@@ -113,12 +113,8 @@ class OssStore:
         with self._client.answering("oss:PutObject"):
             answer = self._client.bucket.put_object(name, file, headers=headers)
         if answer.crc is None:  # then oss2 has compared nothing
+            answer.resp.response.close()
             raise stranger(self._place)
-
-    def _put_in_parts(self, name: str, file: BinaryIO, measured: Measured, headers: dict[str, str]) -> None:
-        put_in_parts(self._client, name, file, measured, headers, lambda: self._has(name, measured))
-        if not self._has(name, measured):
-            raise StoreUnreachable(f"{self.url} took {name} and does not have it.")
 
     def _has(self, name: str, measured: Measured) -> bool:
         """Whether the object is there with these bytes. Raises StoreConflict where it has others."""

@@ -9,7 +9,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from diag.errors import StoreRefused
+from diag.errors import StoreRefused, StoreUnreachable
 from diag.upload.oss_errors import AlreadyThere, Vanished
 
 if TYPE_CHECKING:
@@ -71,17 +71,16 @@ def put_in_parts(
 ) -> None:
     """Upload what the server lacks, and make the object of it. An upload that the server forgot begins anew.
 
-    Raises AlreadyThere where somebody else was faster, and whatever `is_there` and `Client.answering` raise.
+    `is_there` compares what the store has with the file; it has the last word on a success, too. Raises AlreadyThere
+    where somebody else was faster, StoreUnreachable, and whatever `is_there` and `Client.answering` raise.
     """
-    for left in reversed(range(ATTEMPTS)):
+    for _ in range(ATTEMPTS):
         if is_there():
             return
-        try:
+        with suppress(Vanished):
             _Upload(client, name, file, measured).run(headers)
-            return
-        except Vanished:
-            if not left:
-                raise
+    if not is_there():
+        raise StoreUnreachable(f"{client.place.url} forgets the parts of {name} again and again.")
 
 
 class _Upload:
