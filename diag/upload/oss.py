@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import importlib.util
 import io
 import os
 import secrets
@@ -12,7 +13,15 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
-from diag.errors import NoSuchObject, StoreConflict, StoreError, StoreRefused, StoreRejected, StoreUnreachable
+from diag.errors import (
+    NoSuchObject,
+    StoreConflict,
+    StoreError,
+    StoreRefused,
+    StoreRejected,
+    StoreUnreachable,
+    ToolMissing,
+)
 from diag.model import valid_name
 from diag.upload.oss_errors import AlreadyThere, Damaged, stranger
 from diag.upload.oss_parts import CHUNK, Measured, md5_header, measure, put_in_parts
@@ -31,6 +40,8 @@ class OssStore:
     """Objects in a bucket, under a prefix. The token of a viewer is not used: credentials are those of OSS."""
 
     def __init__(self, url: str, token: str = "") -> None:
+        if importlib.util.find_spec("oss2") is None:
+            raise ToolMissing("The OSS store is not installed: oss2 is missing.", "pip install 'diag[oss]'")
         self._place = read_url(url, os.environ)
         self.url = self._place.url
 

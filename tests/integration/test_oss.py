@@ -25,6 +25,7 @@ from diag.errors import (
     StoreError,
     StoreRefused,
     StoreUnreachable,
+    ToolMissing,
 )
 from diag.model import new_capture_id
 from diag.upload import keys
@@ -168,6 +169,15 @@ def test_the_library_is_loaded_late() -> None:
     answer = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
 
     assert answer.stdout.strip() == "[]"
+
+
+def test_without_the_library_the_way_to_it_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The store is refused at once, not at the first upload."""
+    monkeypatch.setitem(sys.modules, "oss2", None)
+    with pytest.raises(ToolMissing) as caught:
+        OssStore("oss://bucket?region=a")
+
+    assert "diag[oss]" in caught.value.help_text
 
 
 # --- what is stored -------------------------------------------------------------------------------------------------
