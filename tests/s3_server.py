@@ -128,12 +128,13 @@ class Asked:
 
 @dataclass(slots=True)
 class Reply:
-    """An answer. `hang_up` loses it on its way."""
+    """An answer. `hang_up` loses it on its way, `cut` ends the connection behind the body."""
 
     status: int
     body: bytes = b""
     headers: tuple[tuple[str, str], ...] = ()
     hang_up: bool = False
+    cut: bool = False
 
 
 def error(status: int, code: str, more: str = "", **headers: str) -> Reply:
@@ -179,6 +180,7 @@ def between(target: str, rule: Callable[[Asked, Callable[[], Reply]], Reply | No
                 self.close_connection = True
                 return
             self._send(reply)
+            self.close_connection = self.close_connection or reply.cut
 
         do_PUT = do_POST = do_HEAD = do_DELETE = do_GET
 

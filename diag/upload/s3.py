@@ -21,6 +21,7 @@ PAGE = 1000
 IN_MEMORY = 1024 * 1024  # smaller bodies are sent from memory, without waiting for a `100 Continue`
 TRIED_UP_TO = 64 * 1024
 CHECK = ".diag-check"
+NO_BODY = (301, 302, 307, 308, 400, 401, 403, 404, 405, 409)  # answers to HEAD of which only the number is known
 
 _MD5 = re.compile(r"[0-9a-f]{32}(-\d+)?")
 # Then an ETag is no MD5 (https://docs.aws.amazon.com/AmazonS3/latest/API/API_Object.html).
@@ -133,7 +134,7 @@ class S3Store:
     def _head(self, name: str) -> dict[str, Any] | None:
         """What the store says of an object. An error to HEAD has no body, so a listing is asked for the reason."""
         try:
-            found = self._client.ask("head_object", expecting=(404, 403, 400, 301, 307), Key=name)
+            found = self._client.ask("head_object", expecting=NO_BODY, Key=name)
         except Expected as error:
             if error.refusal.status == 404:
                 return None

@@ -91,6 +91,8 @@ class Client:
         region = address.region or os.environ.get("AWS_REGION") or session.get_config_variable("region") or "us-east-1"
         client = session.create_client("s3", region_name=region, endpoint_url=address.endpoint or None, config=config)
         client.meta.events.register("before-call.s3", _stay)
+        # The widest name is called first: before botocore turns what it cannot read into a status 500.
+        client.meta.events.register("before-parse.*.*", self._recognise)
         return client
 
     @contextmanager
@@ -107,6 +109,14 @@ class Client:
             raise explained(refusal, self.address) from error
         except BotoCoreError as error:
             raise self._failed(error) from error
+
+    def _recognise(self, response_dict: dict[str, Any], **_: Any) -> None:
+        """Refuse a page with status 200: botocore takes it for nothing where it is XML, else for a failure of S3's."""
+        body = response_dict.get("body")  # an object's own bytes are not read yet
+        if response_dict["status_code"] < 300 and isinstance(body, bytes) and body.strip():
+            kind = str(response_dict["headers"].get("content-type", ""))
+            if kind.lower().startswith("text/html") or not body.lstrip().startswith(b"<"):
+                raise stranger(self.address)
 
     def _failed(self, error: Exception) -> StoreError:
         """What an error before or instead of an answer means."""
