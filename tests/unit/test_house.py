@@ -34,7 +34,13 @@ MAY_IMPORT = {
     "diag_server": {*CORE, "diag.report", "diag.profiles", "diag.upload"},
 }
 # One file each, and only when they are used.
-LATE = {"elftools": "diag/report/elf.py", "urllib3": "diag/upload/http.py", "oss2": "diag/upload/oss_client.py"}
+LATE = {
+    "boto3": "diag/upload/s3_client.py",
+    "botocore": "diag/upload/s3_client.py",
+    "elftools": "diag/report/elf.py",
+    "oss2": "diag/upload/oss_client.py",
+    "urllib3": "diag/upload/http.py",
+}
 
 
 def _sources() -> list[tuple[str, Path]]:
