@@ -169,7 +169,7 @@ class S3Store:
         if found is None:
             return False
         if not self._same(wanted, found, ""):
-            raise self._conflict(wanted)
+            raise self._conflict(wanted, found)
         return True
 
     def _verify(self, wanted: Wanted, tag: str, answer: dict[str, Any] | None) -> None:
@@ -182,14 +182,14 @@ class S3Store:
         if self._same(wanted, found, tag):
             return
         if answer is None or not self._client.create_only:
-            raise self._conflict(wanted)
+            raise self._conflict(wanted, found)
         with suppress(StoreError):  # ours, made just now, and damaged
             self._client.ask("delete_object", Key=wanted.name)
         raise StoreUnreachable(f"{self.url} kept other bytes of {wanted.name} than it was sent.")
 
     def _same(self, wanted: Wanted, found: dict[str, Any], tag: str) -> bool:
         """Whether what is there is what is wanted; `tag` is the ETag that it should have, where that is known."""
-        kept = found.get("Metadata", {}).get("sha256")
+        kept = _sha256(found)
         if int(found["ContentLength"]) != wanted.size_bytes or (kept and kept != wanted.sha256):
             return False
         if tag and _etag(found) == tag:
@@ -207,7 +207,11 @@ class S3Store:
                 found.update(chunk)
         return found.hexdigest()
 
-    def _conflict(self, wanted: Wanted) -> StoreConflict:
+    def _conflict(self, wanted: Wanted, found: dict[str, Any]) -> StoreConflict:
+        if not _sha256(found):
+            # Not made by us: it may be a page that a wall answers everything with. A refused listing is S3's too.
+            with suppress(StoreRefused):
+                self._list("", 1)
         return StoreConflict(
             f"{self.url} has {wanted.name} already with other bytes.",
             "Objects are never replaced: send it as a new capture.",
@@ -220,6 +224,10 @@ def _valid(key: str) -> bool:
 
 def _etag(answer: dict[str, Any]) -> str:
     return str(answer.get("ETag") or "").strip('"').lower()
+
+
+def _sha256(found: dict[str, Any]) -> str:
+    return str(found.get("Metadata", {}).get("sha256") or "")
 
 
 def _comparable(etag: str, tag: str) -> bool:

@@ -699,6 +699,15 @@ def test_a_page_with_status_200_is_no_success(s3: S3, small: Path, body: bytes) 
     assert "PUT" not in {one.method for one in proxy.asked}
 
 
+def test_a_page_that_looks_like_an_object_is_no_conflict(s3: S3, small: Path) -> None:
+    """A page may have an ETag, and be as long as the capture's file: that is not the capture's fault."""
+    for body in (b"<html>Log in</html>", b"page!"):
+        page = Reply(200, body, (("Content-Type", "text/html"), ("ETag", '"65a-1"')))
+        with between(s3.url, lambda asked, forward: page) as proxy:  # noqa: B023 - called before the next turn
+            with pytest.raises(StoreError, match="is not an S3 store"):
+                send(S3Store(f"s3://bucket?endpoint={proxy.url}"), small)
+
+
 def test_a_page_in_the_middle_is_no_success_either(s3: S3, bucket: str, small: Path, large: Path) -> None:
     """A wall that goes up after the store was met keeps the capture waiting."""
     page, up = Reply(200, b"<html>Log in</html>"), threading.Event()
