@@ -162,6 +162,7 @@ def test_no_such_instance(instance: str, diag: Callable) -> None:
 def test_process_of_another_user(start: Callable, as_nobody: Callable, capfd: pytest.CaptureFixture[str]) -> None:
     """Another user's process is exit 3, with what would allow it."""
     child = start("sleeping_threads.py")
+    assert run_command_line(["report", "4194304999"]) == 1  # loads what the other user may not be able to read
 
     def refused() -> None:
         os.environ.update(HOME="/nonexistent", XDG_RUNTIME_DIR="/nonexistent")  # ours are closed to others
