@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import importlib.util
 import io
@@ -24,14 +25,13 @@ from diag.errors import (
 )
 from diag.model import valid_name
 from diag.upload.oss_errors import AlreadyThere, Damaged, stranger
-from diag.upload.oss_parts import CHUNK, Measured, md5_header, measure, put_in_parts
+from diag.upload.oss_parts import CHUNK, IN_PARTS_ABOVE, Content, measure, put_in_parts
 from diag.upload.oss_url import read_url
 from diag.upload.store import StoredObject
 
 if TYPE_CHECKING:
     from diag.upload.oss_client import Client
 
-IN_PARTS_ABOVE = 16 * CHUNK
 PAGE = 1000
 SHA256 = "x-oss-meta-sha256"
 
@@ -48,24 +48,18 @@ class OssStore:
     def put(self, key: str, source: Path, *, size_bytes: int, sha256: str, content_type: str) -> None:
         """Store the file whole or not at all; see Store.put.
 
-        The server compares MD5 with what arrived, and its CRC-64 of what it has is compared with ours.
+        The server's CRC-64 of what it has is compared with ours, and its MD5 of a small object before it is one.
         """
         name = self._name(key)
         with _reading(source) as file:
-            measured = measure(file, size_bytes)
-            if (measured.size_bytes, measured.sha256) != (size_bytes, sha256):
+            content = measure(file, size_bytes)
+            if (content.size_bytes, content.sha256) != (size_bytes, sha256):
                 raise StoreRejected(f"{source} is not the file of {size_bytes} bytes that was announced for {key}.")
             headers = {"Content-Type": content_type, SHA256: sha256, "x-oss-forbid-overwrite": "true"}
             try:
-                if size_bytes > IN_PARTS_ABOVE:
-                    put_in_parts(self._client, name, file, measured, headers, lambda: self._has(name, measured))
-                else:
-                    self._put_whole(name, file, {**headers, **md5_header(measured.parts[0])})
-            except AlreadyThere:
-                if not self._has(name, measured):
-                    raise StoreUnreachable(f"{self.url} had {key} a moment ago, and now it has not.") from None
+                self._store(name, content, headers)
             except Damaged:
-                self.delete(key)  # what has just been made is what nobody sent
+                self.delete(key)  # it says that it has these bytes, and has others: nobody wants it
                 raise
 
     def open(self, key: str) -> BinaryIO:
@@ -119,27 +113,40 @@ class OssStore:
             raise StoreError(f"{key!r} is no key.", "Keys are names with `/` between them.")
         return self._place.prefix + key
 
-    def _put_whole(self, name: str, file: BinaryIO, headers: dict[str, str]) -> None:
-        file.seek(0)
+    def _store(self, name: str, content: Content, headers: dict[str, str]) -> None:
+        try:
+            if content.size_bytes > IN_PARTS_ABOVE:
+                put_in_parts(self._client, name, content, headers, lambda: self._has(name, content))
+            else:
+                self._put_whole(name, content, headers)
+        except AlreadyThere:
+            if not self._has(name, content):
+                raise StoreUnreachable(f"{self.url} had {name} a moment ago, and now it has not.") from None
+
+    def _put_whole(self, name: str, content: Content, headers: dict[str, str]) -> None:
+        content.file.seek(0)
+        checked = {**headers, "Content-MD5": base64.b64encode(content.md5).decode()}
         with self._client.answering("oss:PutObject"):
-            answer = self._client.bucket.put_object(name, file, headers=headers)
+            answer = self._client.bucket.put_object(name, content.file, headers=checked)
         if answer.crc is None:  # then oss2 has compared nothing
-            answer.resp.response.close()
             raise stranger(self._place)
 
-    def _has(self, name: str, measured: Measured) -> bool:
-        """Whether the object is there with these bytes. Raises StoreConflict where it has others."""
+    def _has(self, name: str, content: Content) -> bool:
+        """Whether the object is there with these bytes. Raises StoreConflict where it is another's, Damaged."""
         found = self._head(name)
         if found is None:
             return False
         # Somebody else's tool may have put it there, without our metadata.
-        if found.content_length == measured.size_bytes and measured.sha256 == (
+        if found.content_length != content.size_bytes or content.sha256 != (
             found.headers.get(SHA256) or self._sha256_of(name)
         ):
-            return True
-        raise StoreConflict(
-            f"{self.url} has {name} already with other bytes.", "Objects are never replaced: send it as a new capture."
-        )
+            raise StoreConflict(
+                f"{self.url} has {name} already with other bytes.",
+                "Objects are never replaced: send it as a new capture.",
+            )
+        if found.server_crc is not None and found.server_crc != content.checksum(self._client):
+            raise Damaged(f"{self.url} has other bytes under {name} than were sent.")
+        return True
 
     def _head(self, name: str) -> Any:
         """The object's headers, or None."""

@@ -131,8 +131,8 @@ class _Session(oss2.Session):  # type: ignore[misc] # oss2 has no types
         if response.status // 100 == 2 and not response.request_id:
             response.response.close()
             raise stranger(self._place)
-        if response.status // 100 != 2 or req.method == "HEAD":
-            # Read to its end, which oss2 does not do: only then is the connection used again, or closed.
+        if response.status // 100 != 2 or req.method != "GET":
+            # Read to its end, which oss2 does not always do: only then is the connection used again.
             _ = response.response.content
         return response
 

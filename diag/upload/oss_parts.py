@@ -2,70 +2,81 @@
 
 from __future__ import annotations
 
-import base64
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from diag.errors import StoreRefused, StoreUnreachable
-from diag.upload.oss_errors import AlreadyThere, Vanished
+from diag.upload.oss_errors import AlreadyThere, Damaged, Vanished
 
 if TYPE_CHECKING:
     from diag.upload.oss_client import Client
 
 CHUNK = 1024 * 1024
 PART, PARTS_MOST = 8 * CHUNK, 10_000
+IN_PARTS_ABOVE = 2 * PART
 ATTEMPTS = 3
 LOOK_AT = 10  # unfinished uploads of one key, the newest
 
 
-@dataclass(frozen=True, slots=True)
-class Measured:
-    """A file's size, sha256 (hex) and the MD5 of each of its parts."""
+@dataclass(slots=True)
+class Content:
+    """A file to store: its size and sha256 (hex), and its MD5 where it goes in one piece."""
 
+    file: BinaryIO
     size_bytes: int
     sha256: str
+    md5: bytes
     part_bytes: int
-    parts: tuple[bytes, ...]
+    crc64: int | None = None  # once it was calculated
+
+    @property
+    def parts(self) -> range:
+        """The numbers of its parts, from 1 on."""
+        return range(1, max(1, -(-self.size_bytes // self.part_bytes)) + 1)
 
     def span(self, number: int) -> tuple[int, int]:
-        """Where part `number`, from 1 on, starts, and how long it is."""
+        """Where a part starts, and how long it is."""
         start = (number - 1) * self.part_bytes
         return start, min(self.part_bytes, self.size_bytes - start)
 
-    def is_part(self, number: int, etag: str, size_bytes: int) -> bool:
-        """Whether a part that the server lists has this file's bytes."""
-        known = 1 <= number <= len(self.parts)
-        return known and size_bytes == self.span(number)[1] and etag.lower() == self.parts[number - 1].hex()
+    def chunks(self, start: int, size_bytes: int) -> Iterator[bytes]:
+        """These bytes, a chunk at a time."""
+        self.file.seek(start)
+        while size_bytes > 0 and (chunk := self.file.read(min(CHUNK, size_bytes))):
+            size_bytes -= len(chunk)
+            yield chunk
+
+    def checksum(self, client: Client) -> int:
+        """CRC-64 of all of it."""
+        if self.crc64 is None:
+            crc64 = client.crc64()
+            for chunk in self.chunks(0, self.size_bytes):
+                crc64(chunk)
+            self.crc64 = int(crc64.crc)
+        return self.crc64
 
 
-def measure(file: BinaryIO, size_bytes: int) -> Measured:
+def measure(file: BinaryIO, size_bytes: int) -> Content:
     """Read the file once, in chunks. The length of parts depends on `size_bytes` alone: a restart cuts alike."""
     part_bytes = PART
     while part_bytes * PARTS_MOST < size_bytes:
         part_bytes *= 2
-    whole, parts, size = hashlib.sha256(), [hashlib.md5(usedforsecurity=False)], 0
+    sha256, md5, size = hashlib.sha256(), hashlib.md5(usedforsecurity=False), 0
     while chunk := file.read(CHUNK):
-        if size and size % part_bytes == 0:
-            parts.append(hashlib.md5(usedforsecurity=False))
-        whole.update(chunk)
-        parts[-1].update(chunk)
+        sha256.update(chunk)
         size += len(chunk)
-    return Measured(size, whole.hexdigest(), part_bytes, tuple(part.digest() for part in parts))
-
-
-def md5_header(digest: bytes) -> dict[str, str]:
-    """Makes the server refuse a body that has other bytes."""
-    return {"Content-MD5": base64.b64encode(digest).decode()}
+        if size_bytes <= IN_PARTS_ABOVE:
+            md5.update(chunk)
+    return Content(file, size, sha256.hexdigest(), md5.digest(), part_bytes)
 
 
 def put_in_parts(
     client: Client,
     name: str,
-    file: BinaryIO,
-    measured: Measured,
+    content: Content,
     headers: Mapping[str, str],
     is_there: Callable[[], bool],
 ) -> None:
@@ -78,14 +89,15 @@ def put_in_parts(
         if is_there():
             return
         with suppress(Vanished):
-            _Upload(client, name, file, measured).run(headers)
+            _Upload(client, name, content).run(headers)
     if not is_there():
         raise StoreUnreachable(f"{client.place.url} forgets the parts of {name} again and again.")
 
 
 class _Upload:
-    def __init__(self, client: Client, name: str, file: BinaryIO, measured: Measured) -> None:
-        self._client, self._name, self._file, self._measured = client, name, file, measured
+    def __init__(self, client: Client, name: str, content: Content) -> None:
+        self._client, self._name, self._content = client, name, content
+        self._read: dict[int, tuple[str, int]] = {}
 
     def run(self, headers: Mapping[str, str]) -> None:
         upload_id, there = self._unfinished()
@@ -94,11 +106,11 @@ class _Upload:
             with self._client.answering("oss:PutObject"):
                 begun = self._client.bucket.init_multipart_upload(self._name, headers=dict(headers))
             upload_id = begun.upload_id
-        parts = [self._part(upload_id, number, there) for number in range(1, len(self._measured.parts) + 1)]
+        parts = [self._part(upload_id, number, there) for number in self._content.parts]
         try:
             with self._client.answering("oss:PutObject"):
                 # oss2 combines the parts' checksums and compares them with the server's of the whole.
-                self._client.bucket.complete_multipart_upload(
+                answer = self._client.bucket.complete_multipart_upload(
                     self._name, upload_id, parts, headers={"x-oss-forbid-overwrite": "true"}
                 )
         except AlreadyThere:
@@ -106,25 +118,37 @@ class _Upload:
                 with suppress(StoreRefused, Vanished), self._client.answering("oss:AbortMultipartUpload"):
                     self._client.bucket.abort_multipart_upload(self._name, upload_id)
             raise
+        if all(part.part_crc for part in parts):
+            self._content.crc64 = answer.crc
 
     def _part(self, upload_id: str, number: int, there: Mapping[int, str]) -> Any:
-        start, size = self._measured.span(number)
-        self._file.seek(start)
+        start, size = self._content.span(number)
         if number in there:
-            return self._client.part(number, there[number], size, self._crc64(size))
-        headers = md5_header(self._measured.parts[number - 1])
-        with self._client.answering("oss:PutObject"):
-            answer = self._client.bucket.upload_part(
-                self._name, upload_id, number, self._client.slice(self._file, size), headers=headers
-            )
+            return self._client.part(number, there[number], size, self._digests(number)[1])
+        self._content.file.seek(start)
+        body = self._client.slice(self._content.file, size)
+        try:
+            with self._client.answering("oss:PutObject"):
+                answer = self._client.bucket.upload_part(self._name, upload_id, number, body)
+        except Damaged as error:  # a part only, which the next attempt sends again
+            raise StoreUnreachable(str(error)) from error
         return self._client.part(number, answer.etag, size, answer.crc)
 
-    def _crc64(self, size: int) -> int:
-        crc64 = self._client.crc64()
-        while size > 0 and (chunk := self._file.read(min(CHUNK, size))):
-            crc64(chunk)
-            size -= len(chunk)
-        return int(crc64.crc)
+    def _digests(self, number: int) -> tuple[str, int]:
+        """(MD5, CRC-64) of one of the file's parts; calculated only for parts that the server has."""
+        if number not in self._read:
+            md5, crc64 = hashlib.md5(usedforsecurity=False), self._client.crc64()
+            for chunk in self._content.chunks(*self._content.span(number)):
+                md5.update(chunk)
+                crc64(chunk)
+            self._read[number] = (md5.hexdigest(), int(crc64.crc))
+        return self._read[number]
+
+    def _is_ours(self, part: Any) -> bool:
+        """Whether a part that the server lists has this file's bytes."""
+        number = part.part_number
+        known = number in self._content.parts and part.size == self._content.span(number)[1]
+        return known and part.etag.lower() == self._digests(number)[0]
 
     def _unfinished(self) -> tuple[str, dict[int, str]]:
         """(upload id, ETag of each of our parts that it has) of the upload that has most of them, or ("", {}).
@@ -162,7 +186,7 @@ class _Upload:
             with self._client.answering("oss:ListParts"):
                 page = self._client.bucket.list_parts(self._name, upload_id, marker=marker)
             for part in page.parts:
-                if self._measured.is_part(part.part_number, part.etag, part.size):
+                if self._is_ours(part):
                     found[part.part_number] = part.etag
             if not page.is_truncated or page.next_marker == marker:
                 return found

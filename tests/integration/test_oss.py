@@ -508,6 +508,47 @@ def test_a_store_that_keeps_other_bytes_is_noticed(
     put(store, key, content)
 
 
+@pytest.mark.parametrize("content", [b"small", BIG], ids=["small", "big"])
+def test_a_damaged_object_of_ours_is_replaced(
+    server: OssServer, store: OssStore, put: Callable[..., str], content: bytes
+) -> None:
+    """Its name, size and sha256 are right, its bytes are not: an uploader was killed before it could remove it."""
+    key, bucket = put(store, some_key(), content), server.buckets[BUCKET]
+    damaged = bucket.receive(f"pre/{key}", [bytes(len(content))], "")
+    damaged.headers = bucket.get(f"pre/{key}").headers
+    bucket.publish(damaged, False)
+
+    with pytest.raises(StoreUnreachable, match="other bytes"):
+        put(store, key, content)
+    put(store, key, content)
+
+    assert content_of(store, key) == content
+
+
+def test_a_part_that_was_damaged_is_sent_again(server: OssServer, store: OssStore, put: Callable[..., str]) -> None:
+    """Nothing is made of it; the next attempt sends that part alone."""
+    key, bucket = some_key("core"), server.buckets[BUCKET]
+
+    def damage(asked: Asked, reply: Reply) -> Reply:
+        if asked.query.get("partNumber") != "3":
+            return reply
+        upload = bucket.uploads[asked.query["uploadId"]]
+        bucket.add_part(upload, 3, bucket.receive(upload.key, [bytes(upload.parts[3].size)], ""))
+        return replace(reply, headers={"ETag": '"X"', "x-oss-hash-crc64ecma": str(upload.parts[3].crc64)})
+
+    server.after = damage
+    with pytest.raises(StoreUnreachable, match="other bytes"):
+        put(store, key, BIG)
+    server.after = lambda asked, reply: reply
+    server.asked.clear()
+    assert store.stat(key) is None
+
+    put(store, key, BIG)
+
+    assert content_of(store, key) == BIG
+    assert sent(server) == ["3"]
+
+
 def test_a_body_that_breaks_off_or_changes_is_noticed(
     server: OssServer, store: OssStore, put: Callable[..., str]
 ) -> None:
