@@ -41,8 +41,8 @@ types: $(STAMPS)/dev  ## mypy, strict
 test: $(STAMPS)/dev $(STAMPS)/apt-test  ## every test, on real processes, servers and a browser
 	$(BIN)/pytest
 
-demo: $(STAMPS)/dev  ## a shop dies in three ways, and each death has a page; CHECK=1 checks it and ends
-	$(BIN)/python demo/run.py $(if $(CHECK),--check)
+demo: $(STAMPS)/dev  ## a shop dies in three ways, and each death has a page; CHECK=1 checks it and ends; STORE=s3 or oss
+	$(BIN)/python demo/run.py $(if $(CHECK),--check) $(if $(STORE),--store $(STORE))
 
 bench: $(STAMPS)/bench  ## what diag costs, beside its peers, in the same run; ARGS="--quick --only startup"
 	$(BIN)/python bench/run.py $(ARGS)

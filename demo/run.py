@@ -1,10 +1,12 @@
 """The main job on real input: a shop under gunicorn dies in three ways, and each death has a page.
 
-`make demo` leaves the viewer running until Ctrl-C; `make demo CHECK=1` checks the result and ends.
+`make demo` leaves the viewer running until Ctrl-C; `make demo CHECK=1` checks the result and ends; STORE=s3 and
+STORE=oss keep the captures in an object store that the demo starts itself.
 """
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import secrets
@@ -22,6 +24,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from stores import object_store
+
 HERE = Path(__file__).parent
 DIAG = [sys.executable, "-m", "diag"]
 PATIENCE_S = 30
@@ -29,7 +33,10 @@ PATIENCE_S = 30
 
 def main() -> int:
     """Run the demo; returns the exit code."""
-    check = "--check" in sys.argv[1:]
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--check", action="store_true", help="check the result and end")
+    parser.add_argument("--store", default="", help="s3 or oss; a folder otherwise")
+    asked = parser.parse_args()
     folder = Path(tempfile.mkdtemp(prefix="diag-demo-"))
     environment = {
         **os.environ,
@@ -38,7 +45,8 @@ def main() -> int:
         "DIAG_CONFIG": str(_empty(folder / "config.toml")),
     }
     try:
-        return demonstrate(environment, check=check)
+        with object_store(asked.store, folder) as named:
+            return demonstrate({**environment, **named}, check=asked.check)
     except KeyboardInterrupt:
         print()
         return 0
