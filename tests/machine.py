@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pwd
 import shutil
 import subprocess
 from functools import cache
@@ -33,10 +34,8 @@ def need(tool: str) -> str:
 
 @cache
 def _find_python(version: str) -> str | None:
-    candidates = sorted(Path("/root/.pyenv/versions", "").glob(f"{version}.*/bin/python")) if os.geteuid() == 0 else []
-    pyenv_root = os.environ.get("PYENV_ROOT")
-    if pyenv_root:
-        candidates += sorted(Path(pyenv_root, "versions").glob(f"{version}.*/bin/python"))
+    pyenv = Path(os.environ.get("PYENV_ROOT") or Path(pwd.getpwuid(os.geteuid()).pw_dir) / ".pyenv")
+    candidates = sorted((pyenv / "versions").glob(f"{version}.*/bin/python"))
     candidates += [Path(found) for found in (shutil.which(f"python{version}"), shutil.which("python3")) if found]
     for candidate in candidates:
         answer = subprocess.run(
