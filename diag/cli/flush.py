@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Callable
 from datetime import timedelta
 
@@ -31,6 +32,8 @@ def flush(as_json: bool) -> None:
       diag flush --json | jq .pending
       DIAG_STORE=https://viewer.example DIAG_TOKEN=… diag flush
     """
+    # An agent that hands its spool over blocks every signal, and a child inherits that.
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGTERM, signal.SIGINT, signal.SIGHUP))
     settings = config.load()
     store = open_store(settings.store_url, settings.token)
     spool = Spool.of(settings)

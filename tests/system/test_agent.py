@@ -308,5 +308,5 @@ def test_a_down_viewer_delays_nothing_and_loses_nothing(machine: Machine) -> Non
     flushed = machine.diag("flush", "--json", env=nowhere)
 
     assert (ended.status, flushed.status) == (1, 5)
-    assert json.loads(flushed.stdout)["account"]["pending"] == 1 if "account" in flushed.stdout else True
+    assert json.loads(flushed.stdout)["pending"] == 1
     assert machine.only_capture()["level"] == "FULL"
