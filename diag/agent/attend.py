@@ -90,6 +90,8 @@ class Attendant:
                 (self.target.run_dir / layout.BOX_FOLDER / name).rename(process.box_path)
 
     def _freeze(self, process: Watched, link: socket.socket, first: bytes) -> None:
+        if process.frozen is not None:
+            return  # the rest of a text whose reading took too long
         self.recorder.warm_up()
         box = process.box()
         wanted = box.header().get("faulthandler_fd") if box else None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import subprocess
 import sys
@@ -58,11 +59,13 @@ class Delivery:
         }
         if self._settings.token:
             environment["DIAG_TOKEN"] = self._settings.token
-        subprocess.Popen(
-            [sys.executable, "-m", "diag", "flush"],
-            env=environment,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            start_new_session=True,
-        )
+        # Where no process can be started, the captures wait in the spool for the next diag.
+        with contextlib.suppress(OSError):
+            subprocess.Popen(
+                [sys.executable, "-m", "diag", "flush"],
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                start_new_session=True,
+            )

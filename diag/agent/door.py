@@ -37,7 +37,7 @@ class Door:
         self.stderr: int | None = None
         if self.no_tail is None:
             self._stderr_reader, self.stderr = os.pipe()
-        self.alive = True
+        self.alive = False
         self._guard: socket.socket | None = None
         self._guard_pid = 0
         self.reopen()
@@ -72,12 +72,17 @@ class Door:
             self._become_guard(ours, theirs)
         theirs.close()
         self._guard = ours
+        self.alive = True
 
     def _become_guard(self, ours: socket.socket, theirs: socket.socket) -> None:
         try:
             ours.close()
-            if self.stderr is not None:
-                os.close(self.stderr)
+            # A later guard is forked from a busy agent: a copy of a link would keep a dying process waiting.
+            kept = {self._listener.fileno() if self._listener else -1, theirs.fileno(), self._stderr_reader}
+            for number in [int(name) for name in os.listdir("/proc/self/fd")]:  # noqa: PTH208  numbers, not paths
+                if number > 2 and number not in kept:
+                    with contextlib.suppress(OSError):
+                        os.close(number)
             Guard(self._listener, theirs, self._stderr_reader, self._tail).run()
         finally:
             os._exit(1)

@@ -6,12 +6,18 @@ import os
 import shutil
 import signal
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from diag.agent import signals
 from diag.agent.door import Door
 from diag.agent.launch import CannotExecute, launch, occupy_standard_descriptors
 from diag.config import Settings, parse_labels
 from diag.model import new_capture_id, now, stamp
+
+if TYPE_CHECKING:
+    from diag.evidence import Ended
+
+STAND_BY_S = 0.2
 
 
 def run_command(command: list[str], settings: Settings, *, name: str | None = None) -> int:
@@ -35,9 +41,6 @@ def run_command(command: list[str], settings: Settings, *, name: str | None = No
         return error.status
     try:
         return _watch(pid, door, folder, settings, (name, instance_id, labels))
-    except Exception as error:  # noqa: BLE001  a defect of ours costs records; the instance and its status live on
-        _say(f"this agent failed and records nothing more: {type(error).__name__}: {error}")
-        return _stand_by(pid)
     finally:
         door.close()
         shutil.rmtree(folder, ignore_errors=True)
@@ -80,25 +83,30 @@ def _watch(
     adopt_orphans()
     delivery = Delivery(settings)
     recorder = Recorder(settings, delivery)
-    recorder.recover()
-    ended = Supervisor(Attendant(target, settings, recorder, door)).run()
+    supervisor = Supervisor(Attendant(target, settings, recorder, door))
+    try:
+        recorder.recover()
+        supervisor.run()
+    except Exception as error:  # noqa: BLE001  a defect of ours costs records; the instance and its status live on
+        _say(f"this agent failed and records nothing more: {type(error).__name__}: {error}")
+    ended = supervisor.ended or _stand_by(pid)
     recorder.finish()
     delivery.finish()
     return ended.status if ended.status is not None else 128 + (ended.signal or 0)
 
 
-def _stand_by(pid: int) -> int:
-    """Nothing but the parent of the child: pass signals on, wait, return its status."""
+def _stand_by(pid: int) -> Ended:
+    """Nothing but the parent of the child: pass on what signals reach us, wait, tell how it ended."""
+    from diag.agent import exits
+
     while True:
-        came = signal.sigwaitinfo(signals.CAUGHT)
-        if came.si_signo != signal.SIGCHLD:
-            if came.si_code <= 0:
-                os.kill(pid, came.si_signo)
-            continue
+        # In turns, because the thread that waits for signals may take one of ours, SIGCHLD too.
+        came = signal.sigtimedwait(signals.CAUGHT, STAND_BY_S)
+        if came is not None and came.si_signo != signal.SIGCHLD and came.si_code <= 0:
+            os.kill(pid, came.si_signo)
         ended, status = os.waitpid(pid, os.WNOHANG)
         if ended == pid:
-            code = os.waitstatus_to_exitcode(status)
-            return code if code >= 0 else 128 - code
+            return exits.from_wait_status(status, "wait status of our child")
 
 
 def _say(sentence: str) -> None:

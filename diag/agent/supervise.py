@@ -31,7 +31,7 @@ class Supervisor:
         self._processes: dict[int, Watched] = {}
         self._orphans: dict[int, int] = {}  # pid -> wait status of a process that was handed to us
         self._overdue: dict[int, float] = {}  # pid -> when its exception is recorded without its end, monotonic
-        self._ended: Ended | None = None
+        self.ended: Ended | None = None  # how the first process ended, as soon as its status was taken
         self._arrivals = Arrivals()
         self._poll = select.epoll()
         self._ready: dict[int, Callable[[], None]] = {}
@@ -42,10 +42,10 @@ class Supervisor:
         self._wait_for(self._arrivals.fileno(), self._signals_arrived)
         if self._door.connected:
             self._wait_for(self._door.fileno(), self._probe_arrived)
-        while self._ended is None:
+        while self.ended is None:
             self._turn(self._patience())
         self._hear_last_words()
-        return self._ended
+        return self.ended
 
     def _turn(self, patience_s: float) -> None:
         for descriptor, _ in self._poll.poll(patience_s):
@@ -158,14 +158,14 @@ class Supervisor:
                 self._greet(link)
         self._probe_spoke(process)
         ended = self._how_it_ended(process)
+        if process.pid == self._child:
+            self.ended = ended
         self._attendant.record_events(process)
         self._attendant.record_end(process, ended)
         self._unlink(process)
         process.close()
         del self._processes[process.pid]
         self._overdue.pop(process.pid, None)
-        if process.pid == self._child:
-            self._ended = ended
 
     def _how_it_ended(self, process: Watched) -> Ended:
         if process.pid == self._child:

@@ -7,6 +7,7 @@ import os
 import pty
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -201,6 +202,41 @@ def test_a_killed_guard_is_replaced(machine: Machine) -> None:
 
     assert "still here" in stderr
     assert machine.only_report()["exit"]["status"] == 6
+
+
+@pytest.mark.parametrize("broken", ["listen", "record_end", "look_at"])
+def test_a_defect_of_ours_costs_the_record_not_the_status(machine: Machine, broken: str) -> None:
+    """Whatever fails inside the agent, the command ends as it would have, and one line says that diag failed."""
+    driver = (
+        "import sys\nfrom diag.agent.attend import Attendant\nfrom diag.cli.run import start_quickly\n"
+        f"def fail(*_): raise ZeroDivisionError('planted')\nAttendant.{broken} = fail\n"
+        "sys.exit(start_quickly(sys.argv[1:]))"
+    )
+    ended = machine.run(sys.executable, "-c", driver, "--", python("3.11"), program("die.py"), "_exit", run=False)
+
+    assert (ended.status, ended.stdout) == (7, "before\n")
+    assert "ZeroDivisionError: planted" in ended.stderr
+
+
+def test_a_crash_after_a_killed_guard_and_agent_ends_at_once(machine: Machine, faults: str) -> None:
+    """The guard that replaces a killed one keeps nothing of a link open when the agent is gone too."""
+    process = machine.start(python("3.11"), program("die.py"), "wait_then_fault", faults, stdin=subprocess.PIPE)
+    ready(process)
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
+    child = child_of(process)
+    until(lambda: any((machine.home / "run/diag").glob(f"*/bb/{child}.*.bb")))
+    guard = next(int(pid) for pid in children.read_text().split() if int(pid) != child)
+    os.kill(guard, signal.SIGKILL)
+    until(lambda: str(guard) not in children.read_text().split() and len(children.read_text().split()) == 2)
+    later = next(int(pid) for pid in children.read_text().split() if int(pid) != child)
+    sockets = [path for path in Path(f"/proc/{later}/fd").iterdir() if str(path.readlink()).startswith("socket:")]
+
+    process.kill()
+    process.wait(TIMEOUT_S)
+    process.communicate("go\n", timeout=TIMEOUT_S)
+
+    assert len(sockets) == 2  # the door and the agent
+    until(lambda: not Path(f"/proc/{child}").exists() or "Z" in Path(f"/proc/{child}/stat").read_text().split()[2])
 
 
 def test_an_unusable_run_folder_costs_the_probe_not_the_start(machine: Machine) -> None:
