@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from email.utils import parsedate_to_datetime
 from pathlib import Path
 from tempfile import SpooledTemporaryFile
 from typing import Any, BinaryIO, NoReturn, cast
@@ -23,7 +22,7 @@ from diag.errors import (
     StoreRejected,
     StoreUnreachable,
 )
-from diag.model import now
+from diag.upload.answers import plain, retry_after_s
 from diag.upload.store import StoredObject
 
 CONNECT_S, READ_S = 5.0, 30.0
@@ -161,9 +160,9 @@ class HttpStore:
         who = self._read_json(answer)
         if who.get("app") != "diag":
             raise self._stranger()
-        self._tenant = _plain(who.get("tenant"))
+        self._tenant = plain(who.get("tenant"))
         self._is_viewer = True
-        return _plain(who.get("role"))
+        return plain(who.get("role"))
 
     def _meet(self) -> None:
         if not self._is_viewer:
@@ -215,7 +214,7 @@ class HttpStore:
         sentence, help_text = self._explained(answer)
         status = answer.status
         if 300 <= status < 400:
-            target = _plain(answer.headers.get("Location", "nowhere"))
+            target = plain(answer.headers.get("Location", "nowhere"))
             raise StoreError(f"{self.url} redirects to {target}.", "Set DIAG_STORE to the address it redirects to.")
         if status in _REFUSED:
             raise StoreRefused(f"{self.url} refuses: {sentence}", help_text)
@@ -237,8 +236,8 @@ class HttpStore:
             said = self._read_json(answer)
         except StoreError:
             said = {}
-        sentence = _plain(said.get("error")) or f"{answer.status} {_plain(answer.reason)}".strip() + "."
-        return sentence, _plain(said.get("help")) or None
+        sentence = plain(said.get("error")) or f"{answer.status} {plain(answer.reason)}".strip() + "."
+        return sentence, plain(said.get("help")) or None
 
     def _failing(self) -> _Failing:
         return _Failing(self.url)
@@ -247,16 +246,6 @@ class HttpStore:
         return StoreUnreachable(
             f"What answers at {self.url} is not a diag viewer.", "Check DIAG_STORE; a proxy or a login page may answer."
         )
-
-
-def retry_after_s(text: str) -> float | None:
-    """The seconds that a Retry-After header asks for, given as a number or as a date (RFC 9110, section 10.2.3)."""
-    if text.strip().isdecimal():
-        return float(text)
-    try:
-        return max(0.0, (parsedate_to_datetime(text) - now()).total_seconds())
-    except (TypeError, ValueError):
-        return None
 
 
 class _Failing:
@@ -288,13 +277,8 @@ def _why(error: BaseException) -> str:
     cause = error.__cause__ or error.__context__
     if cause is not None:
         return _why(cause)
-    return _plain(getattr(error, "strerror", None) or error) or type(error).__name__
+    return plain(getattr(error, "strerror", None) or error) or type(error).__name__
 
 
 def _object(key: str) -> str:
     return "objects/" + quote(key, safe="/")
-
-
-def _plain(text: object) -> str:
-    """Text from outside as one line without control characters; empty for None."""
-    return " ".join("".join(c if c.isprintable() else " " for c in str(text or "")).split())[:500]

@@ -19,7 +19,8 @@ import requests
 
 from diag import __version__
 from diag.errors import StoreError, StoreRefused, StoreUnreachable
-from diag.upload.oss_errors import CREDENTIALS, Damaged, Refusal, explained, plain, stranger
+from diag.upload.answers import plain
+from diag.upload.oss_errors import CREDENTIALS, Damaged, Refusal, explained, stranger
 from diag.upload.oss_url import Place
 
 CONNECT_S, READ_S = 5.0, 30.0

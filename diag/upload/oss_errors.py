@@ -7,11 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 
 from diag.errors import NoSuchObject, StoreConflict, StoreError, StoreRefused, StoreRejected, StoreUnreachable
 from diag.model import now
+from diag.upload.answers import http_date, plain, retry_after_s
 from diag.upload.oss_url import Place
 
 CREDENTIALS = "Set OSS_ACCESS_KEY_ID and OSS_ACCESS_KEY_SECRET"
@@ -103,11 +102,6 @@ def stranger(place: Place) -> StoreUnreachable:
     )
 
 
-def plain(text: object) -> str:
-    """Text from outside as one line without control characters; empty for None."""
-    return " ".join("".join(c if c.isprintable() else " " for c in str(text or "")).split())[:300]
-
-
 def _said(refusal: Refusal) -> str:
     names = [str(refusal.status), plain(refusal.code), f"request {plain(refusal.request_id) or 'unknown'}"]
     return f"({', '.join(filter(None, names))})"
@@ -129,16 +123,8 @@ def _elsewhere(place: Place, refusal: Refusal) -> StoreError:
 
 def _passing(place: Place, refusal: Refusal) -> StoreUnreachable:
     error = StoreUnreachable(f"{place.url} cannot take anything now {_said(refusal)}.")
-    error.retry_after_s = _seconds(refusal.headers.get("retry-after", ""))
+    error.retry_after_s = retry_after_s(refusal.headers.get("retry-after", ""))
     return error
-
-
-def _seconds(text: str) -> float | None:
-    """A Retry-After header, in either of its forms, as seconds from now."""
-    if text.strip().isdecimal():
-        return float(text)
-    moment = _moment(text)
-    return max(0.0, (moment - now()).total_seconds()) if moment else None
 
 
 def _missing(place: Place, refusal: Refusal) -> StoreError:
@@ -153,7 +139,7 @@ def _missing(place: Place, refusal: Refusal) -> StoreError:
 
 
 def _skewed(place: Place, refusal: Refusal) -> StoreRefused:
-    theirs = _moment(refusal.headers.get("date", ""))
+    theirs = http_date(refusal.headers.get("date", ""))
     if theirs is None:
         by = "too far from"
     else:
@@ -163,14 +149,6 @@ def _skewed(place: Place, refusal: Refusal) -> StoreRefused:
         f"The clock of this machine is {by} that of {place.endpoint}, which refuses our signatures {_said(refusal)}.",
         "Set the clock, for example with `chronyc makestep`; OSS accepts 15 minutes. Captures wait in the spool.",
     )
-
-
-def _moment(text: str) -> datetime | None:
-    try:
-        moment = parsedate_to_datetime(text)
-    except (TypeError, ValueError):
-        return None
-    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
 def _refused(place: Place, action: str, refusal: Refusal) -> StoreRefused:

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 from diag import __version__
 from diag.errors import StoreError, StoreRefused, StoreUnreachable, ToolMissing
-from diag.upload.s3_errors import CREDENTIALS_HELP, Refusal, explained, plain, stranger
+from diag.upload.answers import plain
+from diag.upload.s3_errors import CREDENTIALS_HELP, Refusal, explained, stranger
 from diag.upload.s3_url import Address
 
 if TYPE_CHECKING:

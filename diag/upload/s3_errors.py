@@ -7,11 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 
 from diag.errors import NoSuchObject, StoreConflict, StoreError, StoreRefused, StoreRejected, StoreUnreachable
 from diag.model import now
+from diag.upload.answers import http_date, plain, retry_after_s
 from diag.upload.s3_url import Address
 
 CREDENTIALS_HELP = (
@@ -69,7 +68,7 @@ def explained(refusal: Refusal, address: Address) -> StoreError:
     region = plain(refusal.headers.get("x-amz-bucket-region") or refusal.region)
     if code in _PASSING or status in _PASSING_STATUS:
         error = StoreUnreachable(f"{url} cannot take anything now: {said}")
-        error.retry_after_s = retry_after_s(refusal.headers)
+        error.retry_after_s = retry_after_s(refusal.headers.get("retry-after", ""))
         return error
     if code == "NoSuchBucket":
         return StoreError(f"{url}: there is no bucket {address.bucket}.", "Create it, or correct DIAG_STORE.")
@@ -92,20 +91,6 @@ def stranger(address: Address) -> StoreError:
         f"What answers at {address.url} is not an S3 store.",
         "Check `endpoint` in DIAG_STORE, or AWS_ENDPOINT_URL; a proxy or a login page may answer.",
     )
-
-
-def plain(text: object) -> str:
-    """Text from outside as one line without control characters; empty for None."""
-    return " ".join("".join(c if c.isprintable() else " " for c in str(text or "")).split())[:500]
-
-
-def retry_after_s(headers: Mapping[str, str]) -> float | None:
-    """How long the store asks us to wait, where it does."""
-    text = headers.get("retry-after", "").strip()
-    if text.isdecimal():
-        return float(text[:9])
-    moment = _moment(text)
-    return max(0.0, (moment - now()).total_seconds()) if moment else None
 
 
 def _elsewhere(refusal: Refusal, address: Address, region: str) -> StoreError:
@@ -132,7 +117,7 @@ def _refused(refusal: Refusal, url: str, said: str) -> StoreRefused:
 
 def _clock_skew_s(headers: Mapping[str, str]) -> float:
     """How far this machine's clock is ahead of the server's; 0 where the server does not tell."""
-    moment = _moment(headers.get("date", ""))
+    moment = http_date(headers.get("date", ""))
     return (now() - moment).total_seconds() if moment else 0.0
 
 
@@ -141,11 +126,3 @@ def _clock_sentence(skew_s: float) -> str:
         return "this machine's clock differs from the store's"
     side = "ahead of" if skew_s > 0 else "behind"
     return f"this machine's clock is {abs(skew_s) / 60:.0f} minutes {side} the store's"
-
-
-def _moment(text: str) -> datetime | None:
-    try:
-        found = parsedate_to_datetime(text)
-    except ValueError:
-        return None
-    return found if found.tzinfo else found.replace(tzinfo=UTC)

@@ -33,7 +33,8 @@ from diag.errors import (
 from diag.model import Capture, now
 from diag.spool import Account, Spool
 from diag.upload import catalogue, keys, uploader
-from diag.upload.http import HttpStore, retry_after_s
+from diag.upload.answers import retry_after_s
+from diag.upload.http import HttpStore
 from diag.upload.local import LocalStore
 from diag.upload.uploader import Drained, Uploader, backoff_s, drain, pause_s
 
