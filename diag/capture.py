@@ -56,11 +56,14 @@ def deliver(kept: Path, *, settings: Settings) -> None:
     Raises NotUploaded where it could not be stored yet, BadSetting where the store's URL is none.
     """
     # Imported when something is sent: the agent records crashes without it.
+    from diag.upload import accounts
     from diag.upload.stores import open_store
     from diag.upload.uploader import drain
 
-    store = open_store(settings.store_url, settings.token)
-    drained = drain(Spool.of(settings), store, settings.tenant, deadline=time.monotonic() + DELIVERY_S)
+    spool, store = Spool.of(settings), open_store(settings.store_url, settings.token)
+    drained = drain(spool, store, settings.tenant, deadline=time.monotonic() + DELIVERY_S)
+    if drained.trouble is None:  # a person waits, and a store that has failed is not asked again
+        accounts.tell(spool, store, settings.tenant, last=True)
     if kept.exists():
         why = str(drained.trouble) if drained.trouble else f"{settings.store_url} did not take it in time."
         raise NotUploaded(f"Captured as {kept.name}, and not stored yet: {why}")

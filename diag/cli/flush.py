@@ -14,6 +14,7 @@ from diag.config import Settings
 from diag.errors import DiagError, NotUploaded
 from diag.model import now
 from diag.spool import Account, Spool
+from diag.upload import accounts
 from diag.upload.stores import open_store
 from diag.upload.uploader import Drained, drain
 
@@ -39,6 +40,7 @@ def flush(as_json: bool) -> None:
     spool = Spool.of(settings)
     recovered, trouble = _recover(spool, settings)
     drained = drain(spool, store, settings.tenant, deadline=None)
+    accounts.tell(spool, store, settings.tenant, drained.trouble, last=True)
     account = spool.account()
     if as_json:
         print_json({**account.to_json(), "recovered": recovered, "now": drained.to_json()})

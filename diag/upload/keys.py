@@ -1,4 +1,4 @@
-"""Where a capture stands in a store: time-ordered keys, so that news is found by listing hours."""
+"""Where captures and accounts stand in a store: time-ordered keys, so that news is found by listing hours."""
 
 from __future__ import annotations
 
@@ -6,8 +6,21 @@ import re
 
 from diag.model import MANIFEST, moment_of, valid_id, valid_name
 
-__all__ = ["MANIFEST", "key", "moment_of", "parse", "prefix", "valid_id", "valid_name", "valid_tenant"]
+__all__ = [
+    "MANIFEST",
+    "account_key",
+    "accounts_prefix",
+    "key",
+    "moment_of",
+    "parse",
+    "parse_account",
+    "prefix",
+    "valid_id",
+    "valid_name",
+    "valid_tenant",
+]
 
+_JSON = ".json"
 _TENANT = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
 
 
@@ -35,3 +48,24 @@ def parse(text: str) -> tuple[str, str, str] | None:
     if not (valid_tenant(tenant) and valid_id(capture_id) and valid_name(name)):
         return None
     return (tenant, capture_id, name) if key(tenant, capture_id, name) == text else None
+
+
+def accounts_prefix(tenant: str) -> str:
+    """`v1/<tenant>/agents/`: what agents tell about their spools. No hour is called that."""
+    return f"v1/{tenant}/agents/"
+
+
+def account_key(tenant: str, agent_id: str, account_id: str) -> str:
+    """`v1/<tenant>/agents/<agent_id>/<account_id>.json`: objects are never replaced, so the last one counts."""
+    return f"{accounts_prefix(tenant)}{agent_id}/{account_id}{_JSON}"
+
+
+def parse_account(text: str) -> tuple[str, str, str] | None:
+    """(tenant, agent_id, account_id) of an account's well-formed key, or None."""
+    parts = text.split("/")
+    if len(parts) != 5 or not valid_tenant(parts[1]):
+        return None
+    tenant, agent_id, account_id = parts[1], parts[3], parts[4].removesuffix(_JSON)
+    if not (valid_id(agent_id) and valid_id(account_id)):
+        return None
+    return (tenant, agent_id, account_id) if account_key(tenant, agent_id, account_id) == text else None

@@ -24,7 +24,7 @@ from diag.errors import (
 from diag.model import MANIFEST
 from diag.spool import Spool
 from diag.spool.files import digest
-from diag.upload import keys
+from diag.upload import accounts, keys
 from diag.upload.store import Store
 
 BACKOFF_FIRST_S, BACKOFF_CAP_S = 1.0, 300.0
@@ -112,7 +112,7 @@ def _put(spool: Spool, store: Store, tenant: str, folder: Path) -> None:
 
 
 class Uploader:
-    """The agent's background loop. It idles without waking up, and never raises into the agent."""
+    """The agent's background loop. It idles without waking up, but for an account that is due, and never raises."""
 
     def __init__(self, spool: Spool, store: Store, tenant: str) -> None:
         self._spool, self._store, self._tenant = spool, store, tenant
@@ -120,6 +120,7 @@ class Uploader:
         self._stopping = threading.Event()
         self._deadline: float | None = None
         self._thread = threading.Thread(target=self._run, name="diag-uploader", daemon=True)
+        self._account_due_s: float | None = None
         self.trouble: DiagError | None = None
         self.failures: Counter[str] = Counter()  # passes that ended early, by what ended them
         self.stored = 0
@@ -144,7 +145,7 @@ class Uploader:
     def _run(self) -> None:
         attempt = 0
         while True:
-            self._woken.wait()
+            self._woken.wait(self._account_due_s)
             self._woken.clear()
             stopping = self._stopping.is_set()
             attempt = 0 if self._pass() else attempt + 1
@@ -158,6 +159,8 @@ class Uploader:
     def _pass(self) -> bool:
         try:
             drained = drain(self._spool, self._store, self._tenant, deadline=self._deadline)
+            last = self._stopping.is_set()
+            self._account_due_s = accounts.tell(self._spool, self._store, self._tenant, drained.trouble, last=last)
         except Exception as error:  # noqa: BLE001 - the agent goes on whatever happens here, and nothing is lost: it waits
             self.failures[type(error).__name__] += 1
             self.trouble = None

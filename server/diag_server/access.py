@@ -12,6 +12,7 @@ from flask import Flask, g, redirect, request, session, url_for
 from flask.sessions import SecureCookieSessionInterface
 from werkzeug.wrappers import Response
 
+from diag_server.answers import for_programs
 from diag_server.errors import Forbidden, LoginNeeded, RoleTooSmall
 from diag_server.state import viewer
 from diag_server.tokens import Identity
@@ -89,7 +90,7 @@ def _identify() -> Identity | None:
 
 
 def _ask_to_log_in() -> Response:
-    if request.path.startswith("/api/") or request.method not in SAFE_METHODS:
+    if for_programs(request.path) or request.method not in SAFE_METHODS:
         raise LoginNeeded(
             "This viewer needs a token, and this one is not known." if _bearer() else "This needs a token."
         )

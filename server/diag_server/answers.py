@@ -49,6 +49,11 @@ HEADERS = {
 }
 
 
+def for_programs(path: str) -> bool:
+    """Whether programs ask there: they get JSON, and a status where people get the login page."""
+    return path.startswith("/api/") or path in ("/healthz", "/metrics")
+
+
 def register(app: Flask) -> None:
     """Give the application its failures and its headers."""
     app.register_error_handler(DiagError, _failed)
@@ -97,7 +102,7 @@ def _index_failed(error: DBAPIError) -> Response:
 
 
 def _answer(status: int, sentence: str, help_text: str) -> Response:
-    if request.path.startswith("/api/") or request.path == "/healthz":
+    if for_programs(request.path):
         answer = jsonify({"error": sentence, "help": help_text})
     else:
         answer = make_response(render_template("failure.html", status=status, sentence=sentence, help_text=help_text))

@@ -6,19 +6,22 @@ from flask import Flask
 
 from diag.upload.stores import open_store
 from diag_server import access, answers, shown
+from diag_server.agents import Agents
 from diag_server.config import ViewerConfig
 from diag_server.follow import Follower
 from diag_server.index.schema import open_engine
 from diag_server.index.write import secret
+from diag_server.metrics import Tally
 from diag_server.state import Viewer
 from diag_server.tokens import read_tokens
-from diag_server.views import api, captures, groups, instances, login, objects, overview, requests, traces
+from diag_server.views import agents, api, captures, groups, instances, login, objects, overview, requests, traces
 
 BLUEPRINTS = (
     overview.blueprint,
     groups.blueprint,
     captures.blueprint,
     instances.blueprint,
+    agents.blueprint,
     requests.blueprint,
     traces.blueprint,
     login.blueprint,
@@ -34,7 +37,8 @@ def create_app(config: ViewerConfig) -> Flask:
     engine = open_engine(config.index_url, belongs_to=f"{store.url} {config.tenant}")
     app = Flask(__name__)
     follower = Follower(store, engine, config)
-    app.extensions["diag"] = Viewer(app, config, store, engine, follower, tokens)
+    agents_seen = Agents(store, config.tenant, config.look_every_s)
+    app.extensions["diag"] = Viewer(app, config, store, engine, follower, agents_seen, Tally(), tokens)
     _configure(app, secret(engine))
     app.before_request(access.guard)
     answers.register(app)

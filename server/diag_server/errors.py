@@ -61,6 +61,12 @@ class BadUpload(DiagError):
     help_text = "Send the file again, whole, with its own size and SHA-256."
 
 
+class BadAccount(BadUpload):
+    """What calls itself an agent's account and is none."""
+
+    help_text = "Agents send these by themselves; docs/captures.md says what is in one."
+
+
 class LengthMissing(BadUpload):
     """An upload that does not say how long it is."""
 

@@ -97,6 +97,11 @@ class Follower:
             self._sync(seen)
             self._looked_all_at = self._looked_days_at = self._looked_at = self._clock()
 
+    @property
+    def looked_s_ago(self) -> float:
+        """How old the last look into the store is."""
+        return self._clock() - self._looked_at
+
     def index_one(self, capture: Capture) -> None:
         """Index a capture whose objects are all in the store."""
         write.add(self._engine, [self._entry(capture)])

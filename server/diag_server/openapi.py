@@ -21,6 +21,7 @@ FILTERS = {
     "until": "the same; captures before it",
     "q": "words that all occur in title, verdict, exception, frames, paths or ids",
 }
+AGENTS = {"q": "words that all occur in host, id, version, reasons or trouble", "only": "`trouble`"}
 PAGING = {"limit": "how many rows", "cursor": "`next` of the page before"}
 LISTING = {
     "prefix": "keys that start with this",
@@ -65,6 +66,9 @@ def _api() -> dict[str, dict[str, Operation]]:
         "/api/v1/instances": {
             "get": _operation("Instances, heard of last first", "viewer", FILTERS | {"limit": PAGING["limit"]}),
         },
+        "/api/v1/agents": {
+            "get": _operation("Agents and the accounts of their spools", "viewer", AGENTS | {"limit": PAGING["limit"]}),
+        },
         "/api/v1/requests/{request_id}": {
             "get": _operation("Captures linked to a request", "viewer", PAGING, schema="Captures"),
         },
@@ -75,9 +79,14 @@ def _api() -> dict[str, dict[str, Operation]]:
         "/api/v1/objects/{key}": {
             "get": _operation("An object's bytes, as a download", "viewer"),
             "head": _operation("Whether an object is there, and its size", "agent or viewer"),
-            "put": _upload(),
+            "put": _upload("Store an object; artifacts first, manifest.json last"),
             "delete": _operation("Remove an object", "admin", status="204"),
         },
+        "/api/v1/objects/v1/{tenant}/agents/{agent_id}/{name}": {
+            "put": _upload("Store an agent's account of its spool"),
+            "delete": _operation("Remove an account", "agent", status="204"),
+        },
+        "/metrics": {"get": _operation("Agents and viewer in Prometheus' text format", "viewer")},
     }
 
 
@@ -88,6 +97,7 @@ def _pages() -> dict[str, dict[str, Operation]]:
         "/groups/{fingerprint}": "One fingerprint",
         "/captures/{capture_id}": "One capture",
         "/captures/{capture_id}/artifacts/{name}": "One file of a capture, as a download",
+        "/agents": "The agents that deliver, and where their captures are",
         "/instances": "All instances",
         "/instances/{instance_id}": "One instance",
         "/requests/{request_id}": "One request",
@@ -118,14 +128,14 @@ def _operation(
     return operation if role else {**operation, "security": []}
 
 
-def _upload() -> Operation:
+def _upload(summary: str) -> Operation:
     refusals = {
         "401": "No token, or an unknown one",
         "403": "The role is too small",
         "409": "Other bytes are there already",
         "411": "No Content-Length",
         "413": "Too large",
-        "422": "Wrong key, size or checksum, or a manifest that does not fit its artifacts",
+        "422": "Wrong key, size or checksum, a manifest that does not fit its artifacts, or no account",
         "507": "The disk is full",
     }
     header = {
@@ -135,7 +145,7 @@ def _upload() -> Operation:
         "schema": {"type": "string", "pattern": "^[0-9a-f]{64}$"},
     }
     return {
-        "summary": "Store an object; artifacts first, manifest.json last",
+        "summary": summary,
         "x-role": "agent",
         "parameters": [header],
         "requestBody": {"required": True, "content": {"application/octet-stream": {}}},

@@ -8,8 +8,10 @@ from flask import Flask, current_app
 from sqlalchemy import Engine
 
 from diag.upload.store import Store
+from diag_server.agents import Agents
 from diag_server.config import ViewerConfig
 from diag_server.follow import Follower
+from diag_server.metrics import Tally
 from diag_server.tokens import Tokens
 
 
@@ -22,6 +24,8 @@ class Viewer:
     store: Store
     engine: Engine
     follower: Follower
+    agents: Agents
+    uploads: Tally  # by the status that they were answered with
     tokens: Tokens
 
 

@@ -7,9 +7,12 @@ from pathlib import Path
 
 import deaths
 import pytest
+import told
 from machine import TIMEOUT_S, need
 from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, expect, sync_playwright
 from viewers import Running, running
+
+from diag.model import new_capture_id
 
 ARGUMENTS = [
     "--no-sandbox",
@@ -131,10 +134,12 @@ def addresses(viewer: Running) -> list[str]:
     others = [deaths.made(one) for one in (deaths.killed(), deaths.live(), deaths.stopped())]
     for one in (segfault, exception, *others):
         viewer.deliver(one)
+    told.put(viewer.store, told.document(new_capture_id(), host="h" * 90, trouble="t" * 200))
+    told.put(viewer.store, told.healthy(new_capture_id()))
     captures = [f"captures/{one.id}" for one in (segfault, exception, *others)]
     group = f"groups/{segfault.capture.fingerprint}"
     links = [f"requests/{'r' * 90}", f"traces/{deaths.TRACE}", "instances/shop-7d9f"]
-    return ["", "?kind=event&q=shop", "instances", group, *links, *captures]
+    return ["", "?kind=event&q=shop", "instances", "agents", group, *links, *captures]
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
@@ -204,6 +209,26 @@ def test_pages_work_without_scripts(viewer: Running, browser: Browser) -> None:
     expect(page.locator("button.copy").first).to_be_hidden()
     page.get_by_text("Memory and CPU").click()
     expect(page.get_by_text("212.0 MiB").last).to_be_visible()
+    context.close()
+
+
+def test_an_agent_in_trouble_is_followed_from_the_overview(viewer: Running, browser: Browser) -> None:
+    """Without JavaScript the overview says that captures wait somewhere, and leads to the agent and its numbers."""
+    told.put(viewer.store, told.healthy(new_capture_id(), host="web-1"))
+    told.put(viewer.store, told.document(new_capture_id(), host="web-2", oldest_pending_s=900))
+    context = browser.new_context(java_script_enabled=False)
+    page = context.new_page()
+
+    page.goto(viewer.url)
+    page.get_by_role("link", name="Agents in trouble").click()
+
+    expect(page.get_by_role("heading", level=1)).to_have_text("Agents")
+    expect(page.locator(".agents tbody tr")).to_have_count(1)
+    expect(page.locator(".agents tbody tr")).to_contain_text("captures wait for more than 10 minutes")
+    page.get_by_label("Filter agents").fill("nobody")
+    page.get_by_role("button", name="Filter").click()
+    page.get_by_role("link", name="Show all").click()
+    expect(page.locator(".agents tbody tr")).to_have_count(2)
     context.close()
 
 

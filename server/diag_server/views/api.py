@@ -9,9 +9,11 @@ from flask import Blueprint, Response, g, jsonify, request
 
 from diag import __version__
 from diag.errors import NoSuchObject
+from diag.model import now
 from diag.upload import keys
 from diag_server import openapi
 from diag_server.access import ANYBODY, allow
+from diag_server.agents import AGENTS_LIMIT
 from diag_server.answers import json_list
 from diag_server.ask import filter_of, limit_of
 from diag_server.entries import report_of
@@ -19,6 +21,7 @@ from diag_server.errors import LoginNeeded, NotFound
 from diag_server.index import read
 from diag_server.index.rows import Filter, GroupRow
 from diag_server.state import viewer
+from diag_server.views.agents import matching
 from diag_server.views.captures import known
 from diag_server.views.objects import download
 
@@ -94,6 +97,15 @@ def instances() -> Response:
     viewer().follower.look()
     found = read.instances(viewer().engine, filter_of(request.args), limit_of(request.args, 200))
     return jsonify({"instances": [asdict(one) for one in found]})
+
+
+@blueprint.get("/agents")
+@allow("viewer")
+def agents() -> Response:
+    """The agents that match, with the accounts of their spools, those with trouble first."""
+    viewer().agents.look()
+    found = matching(viewer().agents.at(now()), request.args)[: limit_of(request.args, 500, AGENTS_LIMIT)]
+    return jsonify({"agents": [one.to_json() for one in found], "unread": viewer().agents.unread})
 
 
 @blueprint.get("/requests/<path:request_id>")

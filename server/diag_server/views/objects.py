@@ -15,6 +15,7 @@ from diag.errors import NoSuchObject
 from diag.model import Capture
 from diag.upload import keys
 from diag_server.access import allow
+from diag_server.accounts import SIZE_LIMIT, read_account
 from diag_server.answers import json_list
 from diag_server.errors import BadRequest, BadUpload
 from diag_server.index import write
@@ -47,11 +48,38 @@ def put(key: str) -> tuple[Response, int]:
     return jsonify({"key": key, "size_bytes": received.size_bytes}), 201 if new else 200
 
 
+@blueprint.put("/v1/<tenant>/agents/<agent_id>/<name>")
+@allow("agent")
+def put_account(tenant: str, agent_id: str, name: str) -> tuple[Response, int]:
+    """Take what an agent tells about its spool."""
+    key = f"v1/{tenant}/agents/{agent_id}/{name}"
+    _, agent_id, account_id = parsed_account(key)
+    announced, folder = request.headers.get("X-Diag-Sha256"), viewer().config.incoming
+    with receive(request.stream, request.content_length, announced, SIZE_LIMIT, folder) as received:
+        account = read_account(received.path.read_bytes(), agent_id, account_id)
+        new = put_once(viewer().store, key, received, safe_type(key))
+    viewer().agents.take(account)
+    return jsonify({"key": key, "size_bytes": received.size_bytes}), 201 if new else 200
+
+
+@blueprint.delete("/v1/<tenant>/agents/<agent_id>/<name>")
+@allow("agent")
+def delete_account(tenant: str, agent_id: str, name: str) -> tuple[str, int]:
+    """Remove an account. Agents may: whoever can tell a new one for any agent gains nothing by removing an old one."""
+    key = f"v1/{tenant}/agents/{agent_id}/{name}"
+    parsed_account(key)
+    viewer().store.delete(key)
+    return "", 204
+
+
 @blueprint.route("/<path:key>", methods=["GET", "HEAD"])
 @allow("viewer", head="agent")
 def get(key: str) -> Response:
     """The object's bytes as a download; agents ask for the head alone."""
-    parsed(key)
+    if keys.parse_account(key):
+        parsed_account(key)
+    else:
+        parsed(key)
     if request.method == "HEAD":
         return head(key)
     return download(key)
@@ -82,6 +110,14 @@ def listing() -> Response:
     return json_list("objects", rows, found[limit - 1].key if len(found) > limit else None)
 
 
+@blueprint.after_request
+def count(answer: Response) -> Response:
+    """Count uploads by what they were answered, refusals too."""
+    if request.method == "PUT":
+        viewer().uploads.add(str(answer.status_code))
+    return answer
+
+
 def parsed(key: str) -> tuple[str, str, str]:
     """(tenant, capture id, name) of a key that this viewer keeps. Raises BadUpload."""
     parts = keys.parse(key)
@@ -90,12 +126,27 @@ def parsed(key: str) -> tuple[str, str, str]:
             f"{key!r} is no key of a capture's object.",
             "Keys are v1/<tenant>/<yyyy>/<mm>/<dd>/<hh>/<capture id>/<file name>.",
         )
-    if parts[0] != viewer().config.tenant:
+    _check_tenant(parts[0])
+    return parts
+
+
+def parsed_account(key: str) -> tuple[str, str, str]:
+    """(tenant, agent id, account id) of an account's key that this viewer keeps. Raises BadUpload."""
+    parts = keys.parse_account(key)
+    if parts is None:
         raise BadUpload(
-            f"This viewer keeps the captures of tenant {viewer().config.tenant!r}, not of {parts[0]!r}.",
+            f"{key!r} is no key of an agent's account.", "Keys are v1/<tenant>/agents/<agent id>/<account id>.json."
+        )
+    _check_tenant(parts[0])
+    return parts
+
+
+def _check_tenant(tenant: str) -> None:
+    if tenant != viewer().config.tenant:
+        raise BadUpload(
+            f"This viewer keeps the captures of tenant {viewer().config.tenant!r}, not of {tenant!r}.",
             f"Set DIAG_TENANT={viewer().config.tenant} where the captures are made.",
         )
-    return parts
 
 
 def head(key: str) -> Response:

@@ -14,6 +14,7 @@ from diag_server.ask import filter_of, limit_of
 from diag_server.index import read
 from diag_server.index.rows import Filter, GroupRow
 from diag_server.state import viewer
+from diag_server.views.agents import pressing
 
 blueprint = Blueprint("overview", __name__)
 
@@ -34,7 +35,7 @@ def fragment() -> Response:
     """The part of the overview that changes, for the page to replace while it is open."""
     viewer().follower.look()
     # Relative times differ from one second to the next; the page counts those on by itself.
-    state = f"{read.newest_change(viewer().engine)} {stamp(now())[:13]} {request.query_string!r}"
+    state = f"{read.newest_change(viewer().engine)} {pressing()} {stamp(now())[:13]} {request.query_string!r}"
     etag = hashlib.sha256(state.encode()).hexdigest()[:32]
     if request.if_none_match.contains(etag):
         answer = Response(status=304)
@@ -76,6 +77,7 @@ def _content() -> dict[str, object]:
         "kinds": read.kinds(state.engine),
         "day": day,
         "cursor": cursor,
+        "agents_trouble": pressing(),
     }
 
 
