@@ -6,10 +6,12 @@ import os
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, Literal
 
 from diag.agent import exits
+from diag.cli.output import age
 from diag.collectors import pyspy
 from diag.collectors.cgroup import read_cgroup
 from diag.collectors.permissions import file_system, permissions
@@ -49,6 +51,7 @@ def check_machine(settings: Settings) -> Iterator[Check]:
         ("cgroup", check_cgroup),
         ("run folder", lambda: check_run_folder(settings)),
         ("spool", lambda: check_spool(settings)),
+        ("captures", lambda: check_captures(settings)),
         ("store", lambda: check_store(settings)),
         ("clock", check_clock),
     )
@@ -152,6 +155,35 @@ def check_spool(settings: Settings) -> Check:
     if free - floor < quota:
         return Check("spool", "limited", f"{folder}: {room}; the disk is full before the quota is")
     return Check("spool", "works", f"{folder}: {room}")
+
+
+def check_captures(settings: Settings) -> Check:
+    """Where every capture of this machine's spool is, and what to do about those that are not in the store."""
+    from diag.spool import Spool
+    from diag.upload.accounts import LATE_S, last_told
+
+    spool = Spool.of(settings)
+    account = spool.account()
+    if not account.received:
+        return Check("captures", "works", "none so far")
+    waited_s = account.oldest_pending_s or 0.0
+    lost = sum(account.dropped.values())
+    waiting = f" (the oldest for {age(now() - timedelta(seconds=waited_s))})" if account.pending else ""
+    reasons = ", ".join(f"{count} {reason}" for reason, count in account.dropped.items())
+    words = (
+        f"{account.received} received: {account.stored} stored, {account.pending} pending{waiting}, "
+        f"{account.quarantined} quarantined, {lost} dropped{f' ({reasons})' if reasons else ''}"
+    )
+    advice = []
+    if waited_s > LATE_S:
+        advice.append("`diag flush` sends what is pending, or says why it cannot.")
+    if account.quarantined:
+        advice.append(f"{settings.spool_dir / 'quarantine'} holds what was set aside; .reason in each says why.")
+    if refused := last_told(spool).refused:
+        advice.append(f"The store did not take this account: {refused}")
+    if lost:
+        advice.append("What is dropped is gone. Raise DIAG_SPOOL_QUOTA_MB or free some space to lose no more.")
+    return Check("captures", "limited" if advice else "works", words, " ".join(advice))
 
 
 def check_store(settings: Settings) -> Check:

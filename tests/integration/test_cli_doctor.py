@@ -8,16 +8,31 @@ import signal
 import socket
 import subprocess
 from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 from machine import need
+from spooled import MIB, make_capture, put_capture
 
 from diag import config
 from diag.cli.checkup import check_machine
 from diag.collectors import external
+from diag.model import now
+from diag.spool import Spool
 
-MACHINE = ["stacks", "permission", "/proc", "exit status", "cgroup", "run folder", "spool", "store", "clock"]
+MACHINE = [
+    "stacks",
+    "permission",
+    "/proc",
+    "exit status",
+    "cgroup",
+    "run folder",
+    "spool",
+    "captures",
+    "store",
+    "clock",
+]
 
 
 def checks(answer: subprocess.CompletedProcess[str]) -> dict[str, dict[str, str]]:
@@ -161,3 +176,27 @@ def test_help_has_examples(command: str, diag: Callable) -> None:
 def ticks(pid: int) -> int:
     """A process's start time in clock ticks."""
     return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19])
+
+
+def test_captures_that_are_not_stored(diag: Callable, home: Path) -> None:
+    """Doctor says where every capture of this machine is, and what to do about what waits, was set aside or lost."""
+    spool = Spool(home / "spool", 64 * MIB, 0)
+    for _ in range(2):
+        put_capture(spool)
+    spool.stored(spool.pending()[0].name)
+    stored = checks(diag("doctor", "--json", DIAG_SPOOL=str(spool.root)))["captures"]
+    late, aside, lost = [put_capture(spool, make_capture(moment=now() - timedelta(minutes=11))) for _ in range(3)]
+    waits = checks(diag("doctor", "--json", DIAG_SPOOL=str(spool.root)))["captures"]
+    spool.quarantine(aside.capture_id, "damaged")
+    spool.drop(lost.capture_id, "quota")
+    answer = diag("doctor", "--json", DIAG_SPOOL=str(spool.root))
+
+    found = checks(answer)["captures"]
+    assert stored["outcome"] == "works"
+    assert stored["what"].startswith("2 received: 1 stored, 1 pending (the oldest for ")
+    assert (waits["outcome"], "diag flush" in waits["advice"]) == ("limited", True)
+    assert found["what"] == ("5 received: 1 stored, 2 pending (the oldest for 11m), 1 quarantined, 1 dropped (1 quota)")
+    assert found["outcome"] == "limited"
+    assert [word for word in ("diag flush", ".reason", "DIAG_SPOOL_QUOTA_MB") if word not in found["advice"]] == []
+    assert late.capture_id in {folder.name for folder in spool.pending()}
+    assert answer.returncode == 0
