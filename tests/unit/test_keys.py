@@ -52,6 +52,18 @@ def test_what_is_no_key_is_none(text: str) -> None:
     assert keys.parse(text) is None
 
 
+def test_keys_of_accounts_are_exact() -> None:
+    """Anything that is not exactly an account's key is none, and none is a capture's."""
+    agent, account = new_capture_id(), new_capture_id()
+    key = keys.account_key("default", agent, account)
+
+    assert key == f"v1/default/agents/{agent}/{account}.json"
+    assert keys.parse_account(key) == ("default", agent, account)
+    assert keys.parse(key) is None
+    for wrong in (key[:-5], f"/{key}", key + "/", key.replace("default", ".."), key.replace("agents", "agent"), ""):
+        assert keys.parse_account(wrong) is None
+
+
 @pytest.mark.parametrize("name", ["report.20261120.120000.1.2.001.json", "cpu.pb.gz", "a", "_x", "a+b=c@d", "x" * 200])
 def test_file_names_of_tools_are_names(name: str) -> None:
     """Names that tools give their files are taken."""

@@ -19,10 +19,15 @@ import pytest
 import told
 from machine import TIMEOUT_S
 from prometheus_client.parser import text_string_to_metric_families
+from spooled import MIB, put_capture
 from viewers import Running, running
 
 from diag.model import new_capture_id, now
+from diag.spool import Spool
 from diag.upload import keys
+from diag.upload.accounts import tell
+from diag.upload.stores import open_store
+from diag.upload.uploader import drain
 
 NUMBERS = ("received", "stored", "pending", "quarantined")
 DIES = "raise ValueError('no such item')"
@@ -188,6 +193,19 @@ def test_agents_tell_and_remove_with_their_own_token(guarded: Running) -> None:
         401,
         204,
     ]
+
+
+def test_an_agents_token_is_enough_to_tell(guarded: Running, home: Path) -> None:
+    """With a token of the role agent alone an agent tells, and leaves one account."""
+    spool, store = Spool(home / "spool", 64 * MIB, 0), open_store(guarded.url, "g-token")
+    for number in (1, 2, 3):
+        put_capture(spool)
+        drain(spool, store, "default", deadline=None)
+        tell(spool, store, "default", last=True)
+
+        (found,) = api(guarded, "v-token").values()
+        assert (found["received"], found["stored"], found["holds"]) == (number, number, True)
+    assert len(list((guarded.store / "v1/default/agents").glob("*/*"))) == 1
 
 
 def test_what_is_no_account_is_not_stored(viewer: Running) -> None:

@@ -15,7 +15,6 @@ from diag_server.agents import Agents
 
 from diag.errors import StoreUnreachable
 from diag.model import new_capture_id, now
-from diag.upload import keys
 from diag.upload.local import LocalStore
 
 ONE, OTHER = new_capture_id(), new_capture_id()
@@ -195,13 +194,3 @@ def test_trouble_comes_first_and_the_old_last(seen: Seen) -> None:
 
     assert [one.account.agent_id for one in found] == [ids[1], ids[3], ids[2], ids[0]]
     assert [one.old for one in found] == [False, False, False, True]
-
-
-def test_keys_of_accounts_are_exact() -> None:
-    """Anything that is not exactly an account's key is none, and none is a capture's."""
-    key = keys.account_key("default", ONE, OTHER)
-    assert key == f"v1/default/agents/{ONE}/{OTHER}.json"
-    assert keys.parse_account(key) == ("default", ONE, OTHER)
-    assert keys.parse(key) is None
-    for wrong in (key[:-5], f"/{key}", key + "/", key.replace("default", ".."), key.replace("agents", "agent"), ""):
-        assert keys.parse_account(wrong) is None
