@@ -12,7 +12,7 @@ from diag_server.index.schema import open_engine
 from diag_server.index.write import secret
 from diag_server.state import Viewer
 from diag_server.tokens import read_tokens
-from diag_server.views import api, captures, groups, instances, login, objects, overview, requests, traces
+from diag_server.views import api, captures, groups, instances, login, objects, overview, requests, traces, uploads
 
 BLUEPRINTS = (
     overview.blueprint,
@@ -23,6 +23,7 @@ BLUEPRINTS = (
     traces.blueprint,
     login.blueprint,
     objects.blueprint,
+    uploads.blueprint,
     api.blueprint,
 )
 

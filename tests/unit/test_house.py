@@ -39,7 +39,7 @@ LATE = {
     "botocore": "diag/upload/s3_client.py",
     "elftools": "diag/report/elf.py",
     "oss2": "diag/upload/oss_client.py",
-    "urllib3": "diag/upload/http.py",
+    "urllib3": "diag/upload/http_client.py",
 }
 
 
