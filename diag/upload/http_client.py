@@ -24,9 +24,9 @@ logging.getLogger("urllib3.connectionpool").setLevel(logging.INFO)
 class Client:
     """Connections to whatever stands behind one name; `url` is how errors call it."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, connect_s: float = CONNECT_S) -> None:
         self.url = url
-        self._pool = urllib3.PoolManager(timeout=urllib3.Timeout(connect=CONNECT_S, read=READ_S), retries=False)
+        self._pool = urllib3.PoolManager(timeout=urllib3.Timeout(connect=connect_s, read=READ_S), retries=False)
 
     def ask(self, method: str, address: str, headers: Mapping[str, str], body: Any = None) -> Answer:
         """The answer, its body still to be read. Raises StoreUnreachable, BadSetting."""

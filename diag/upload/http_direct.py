@@ -19,6 +19,7 @@ from diag.upload.store import Announced, SignedRequest
 
 CHUNK = 1024 * 1024
 LEFT_FOR_S = 600.0
+CONNECT_S = 1.0  # a bucket is near or shut off, and the last capture of a container has little more time
 ANSWER_LIMIT = 64 * 1024
 
 _HEADER = re.compile(r"content-(type|md5)|if-none-match|x-(amz|oss)-[a-z0-9-]+", re.IGNORECASE)
@@ -54,7 +55,7 @@ class Direct:
         if request is None:
             return False
         host = "{0.scheme}://{0.netloc}".format(urlsplit(request.url))
-        client = self._clients.setdefault(host, Client(host))
+        client = self._clients.setdefault(host, Client(host, CONNECT_S))
         file.seek(0)
         headers = {**request.headers, "Content-Length": str(announced.size_bytes)}
         try:

@@ -49,6 +49,7 @@ class Client(Protocol):
     def append(self, key: str, position: int, data: bytes) -> int: ...
     def signed(self, method: str, key: str, seconds: int) -> str: ...
     def signed_put(self, key: str, data: bytes, seconds: int) -> tuple[str, dict[str, str]]: ...
+    def signed_file(self, key: str, name: str) -> str: ...
     def location(self) -> str: ...
 
 
@@ -127,6 +128,10 @@ class Oss2:
             "x-oss-forbid-overwrite": "true",
         }
         return str(self.bucket.sign_url("PUT", key, seconds, headers=dict(headers), slash_safe=True)), headers
+
+    def signed_file(self, key: str, name: str) -> str:
+        says = {"response-content-disposition": f'attachment; filename="{name}"'}
+        return str(self.bucket.sign_url("GET", key, 60, params=says, slash_safe=True))
 
     def location(self) -> str:
         assert self.bucket.get_bucket_info().name == BUCKET
@@ -229,6 +234,10 @@ class OssV2:
         )
         made = self.client.presign(request, expires=timedelta(seconds=seconds))
         return str(made.url), dict(made.signed_headers or {})
+
+    def signed_file(self, key: str, name: str) -> str:
+        says = f'attachment; filename="{name}"'
+        return str(self.client.presign(v2.GetObjectRequest(BUCKET, key, response_content_disposition=says)).url)
 
     def location(self) -> str:
         info = self.client.get_bucket_info(v2.GetBucketInfoRequest(BUCKET)).bucket_info
@@ -401,6 +410,15 @@ def test_signed_urls_work_until_they_expire(server: OssServer, client: Client) -
     server.now = lambda: moment + 61
     answer = requests.get(get, timeout=10)
     assert (answer.status_code, "<Code>AccessDenied</Code>" in answer.text) == (403, True)
+
+
+def test_a_signed_url_says_how_the_object_is_sent(client: Client) -> None:
+    """Headers of the answer stand in the query, and are signed."""
+    client.put("a", b"x")
+    url = client.signed_file("a", "b.json")
+
+    assert requests.get(url, timeout=10).headers["Content-Disposition"] == 'attachment; filename="b.json"'
+    assert requests.get(url.replace("attachment", "inline"), timeout=10).status_code == 403
 
 
 def test_signed_urls_bind_what_their_headers_say(server: OssServer, client: Client) -> None:
