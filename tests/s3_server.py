@@ -12,7 +12,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import quote
@@ -118,6 +118,7 @@ class Asked:
     method: str
     path: str
     headers: dict[str, str]
+    body: bytes = field(default=b"", repr=False)
 
     @property
     def part(self) -> int:
@@ -168,12 +169,12 @@ def between(target: str, rule: Callable[[Asked, Callable[[], Reply]], Reply | No
         protocol_version = "HTTP/1.1"
 
         def do_GET(self) -> None:
-            asked = Asked(self.command, self.path, dict(self.headers.items()))
-            proxy.asked.append(asked)
             body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+            asked = Asked(self.command, self.path, dict(self.headers.items()), body)
+            proxy.asked.append(asked)
 
             def forward() -> Reply:
-                return _forward(target, asked, body)
+                return _forward(target, asked)
 
             reply = proxy.rule(asked, forward) or forward()
             if reply.hang_up:
@@ -211,11 +212,11 @@ def between(target: str, rule: Callable[[Asked, Callable[[], Reply]], Reply | No
         server.server_close()
 
 
-def _forward(target: str, asked: Asked, body: bytes) -> Reply:
+def _forward(target: str, asked: Asked) -> Reply:
     connection = http.client.HTTPConnection(target.removeprefix("http://"), timeout=TIMEOUT_S)
     try:
         headers = {name: value for name, value in asked.headers.items() if name.lower() not in ("expect", "connection")}
-        connection.request(asked.method, asked.path, body, headers)
+        connection.request(asked.method, asked.path, asked.body, headers)
         answer = connection.getresponse()
         skipped = ("transfer-encoding", "connection")
         kept = tuple((name, value) for name, value in answer.getheaders() if name.lower() not in skipped)

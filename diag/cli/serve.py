@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -26,6 +27,27 @@ if TYPE_CHECKING:
     "--tokens", envvar="DIAG_TOKENS_FILE", type=click.Path(path_type=Path), help="File of `role token` lines."
 )
 @click.option("--trace-url", help="Link of a trace, with {trace_id} [DIAG_TRACE_URL].")
+@click.option(
+    "--uploads",
+    type=click.Choice(("presigned", "through")),
+    default="presigned",
+    show_default=True,
+    help="Whether agents get signed URLs of the bucket, where the store is one.",
+)
+@click.option(
+    "--downloads",
+    type=click.Choice(("streamed", "presigned")),
+    default="streamed",
+    show_default=True,
+    help="Whether browsers get files from the viewer or from the bucket.",
+)
+@click.option(
+    "--url-minutes",
+    default=10,
+    show_default=True,
+    type=click.IntRange(1, 60),
+    help="How long a signed URL can be used.",
+)
 @click.option("--reindex", is_flag=True, help="Set the index aside and build a new one from the store.")
 @click.option("--threads", default=8, show_default=True, type=click.IntRange(1, 256), help="Requests answered at once.")
 def serve(
@@ -35,6 +57,9 @@ def serve(
     index: str | None,
     tokens: Path | None,
     trace_url: str | None,
+    uploads: str,
+    downloads: str,
+    url_minutes: int,
     reindex: bool,
     threads: int,
 ) -> int:
@@ -55,7 +80,10 @@ def serve(
             f"The trace URL {settings.trace_url!r} has no {{trace_id}} in it.",
             "Say where the id belongs: --trace-url 'https://tempo.example/trace/{trace_id}'.",
         )
-    return _serve(_viewer_config(settings, index, tokens), host, port, threads, reindex)
+    viewer = replace(
+        _viewer_config(settings, index, tokens), uploads=uploads, downloads=downloads, url_valid_s=url_minutes * 60
+    )
+    return _serve(viewer, host, port, threads, reindex)
 
 
 def _serve(viewer: ViewerConfig, host: str, port: int, threads: int, reindex: bool) -> int:

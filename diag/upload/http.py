@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from tempfile import SpooledTemporaryFile
 from typing import Any, BinaryIO, NoReturn, cast
 from urllib.parse import quote, urlencode, urlsplit
 
-import urllib3
-from urllib3.exceptions import HTTPError, LocationValueError
-
-from diag import __version__
 from diag.errors import (
     BadSetting,
     NoSuchObject,
@@ -22,10 +20,12 @@ from diag.errors import (
     StoreRejected,
     StoreUnreachable,
 )
+from diag.upload import keys
 from diag.upload.answers import plain, retry_after_s
-from diag.upload.store import StoredObject
+from diag.upload.http_client import Answer, Client
+from diag.upload.http_direct import Direct, measure
+from diag.upload.store import Announced, StoredObject
 
-CONNECT_S, READ_S = 5.0, 30.0
 CHUNK = 256 * 1024
 IN_MEMORY = 8 * 1024 * 1024
 ANSWER_LIMIT = 16 * 1024 * 1024
@@ -36,8 +36,6 @@ _REFUSED = (401, 403)
 _REJECTED = (400, 411, 413, 422)
 # A server in trouble of its own that passes. 500 is not one: the next capture may well go through.
 _PASSING = (408, 429, 502, 503, 504, 507)
-
-Answer = urllib3.BaseHTTPResponse
 
 
 class HttpStore:
@@ -54,29 +52,27 @@ class HttpStore:
                 "The store's URL cannot be used.", "Write http(s)://host[:port], and put the token into DIAG_TOKEN."
             )
         self.url = url.rstrip("/")
-        self._headers = {"User-Agent": f"diag/{__version__}", "Accept": "application/json"}
+        self._headers = {"Accept": "application/json"}
         if token:
             if not token.isascii() or not token.isprintable():
                 raise BadSetting("The token has characters that cannot be sent.")
             self._headers["Authorization"] = f"Bearer {token}"
-        self._pool = urllib3.PoolManager(
-            timeout=urllib3.Timeout(connect=CONNECT_S, read=READ_S), retries=False, headers=self._headers
-        )
+        self._client = Client(self.url)
+        self._direct = Direct(self.url)
         self._is_viewer = False
         self._tenant = ""
 
     def put(self, key: str, source: Path, *, size_bytes: int, sha256: str, content_type: str) -> None:
-        """Store the file whole or not at all; the viewer verifies it."""
+        """Store the file whole or not at all; the viewer verifies it.
+
+        Where it offers that, the bytes go straight into its bucket: see Direct.
+        """
         self._meet()
         self._check_tenant(key)
-        try:
-            size = source.stat().st_size
-            file = source.open("rb")
-        except OSError as error:
-            raise StoreRejected(f"{source} cannot be read: {error.strerror}.", "") from error
-        with file:
-            if size != size_bytes:
-                raise StoreRejected(f"{source} has {size} bytes, {size_bytes} were announced.", "")
+        with _reading(source, size_bytes) as file:
+            if self._put_directly(key, file, size_bytes, sha256):
+                return
+            file.seek(0)
             headers = {"Content-Type": content_type, "Content-Length": str(size_bytes), "X-Diag-Sha256": sha256}
             try:
                 answer = self._ask("PUT", _object(key), headers=headers, body=file if size_bytes else b"")
@@ -89,12 +85,13 @@ class HttpStore:
     def open(self, key: str) -> BinaryIO:
         """The object's bytes, fetched whole."""
         self._meet()
-        answer = self._ask("GET", _object(key))
+        # A redirect to the bucket would be followed only to find that it cannot be reached from here.
+        answer = self._ask("GET", f"{_object(key)}?streamed=1")
         self._expect(answer, 200)
         # Spooled: a manifest stays in memory, a recording goes to disk.
         kept = cast("BinaryIO", SpooledTemporaryFile(IN_MEMORY))  # noqa: SIM115 - the caller closes it
         try:
-            with self._failing():
+            with self._client.failing():
                 for chunk in answer.stream(CHUNK):
                     kept.write(chunk)
         except BaseException:
@@ -161,6 +158,7 @@ class HttpStore:
         if who.get("app") != "diag":
             raise self._stranger()
         self._tenant = plain(who.get("tenant"))
+        self._direct.offered = who.get("uploads") == "presigned"
         self._is_viewer = True
         return plain(who.get("role"))
 
@@ -176,6 +174,32 @@ class HttpStore:
                 f"Set DIAG_TENANT={self._tenant}, or deliver to another viewer.",
             )
 
+    def _put_directly(self, key: str, file: BinaryIO, size_bytes: int, sha256: str) -> bool:
+        """Whether the object is in the viewer's bucket now, by a way on which the viewer is only asked."""
+        parts = keys.parse(key)
+        if not self._direct.is_open or parts is None or parts[2] == keys.MANIFEST:
+            return False
+        announced = measure(file)
+        if (announced.size_bytes, announced.sha256) != (size_bytes, sha256):
+            raise StoreRejected(f"The file is not the one of {size_bytes} bytes that was announced for {key}.")
+        offer = self._offer(parts[1], parts[2], announced)
+        stored = offer.get("stored") is True or self._direct.send(offer.get("request"), file, announced)
+        if stored is None:  # the bucket's answer proves nothing; what the viewer finds there does
+            stored = self._offer(parts[1], parts[2], announced).get("stored") is True
+        if not stored:
+            self._direct.leave()
+        return stored
+
+    def _offer(self, capture_id: str, name: str, announced: Announced) -> dict[str, Any]:
+        """What the viewer says of an artifact: `stored`, or a `request` that stores it. Raises StoreConflict."""
+        asked = json.dumps({"artifacts": [{"name": name, **asdict(announced)}]}).encode()
+        headers = {"Content-Type": "application/json"}
+        answer = self._ask("POST", f"captures/{capture_id}/uploads", headers=headers, body=asked)
+        self._expect(answer, 200)
+        found = self._read_json(answer).get("uploads")
+        first = found[0] if isinstance(found, list) and found else None
+        return first if isinstance(first, dict) else {}
+
     def _get(self, path: str) -> dict[str, Any]:
         self._meet()
         answer = self._ask("GET", path)
@@ -183,15 +207,7 @@ class HttpStore:
         return self._read_json(answer)
 
     def _ask(self, method: str, path: str, headers: Mapping[str, str] | None = None, body: Any = None) -> Answer:
-        with self._failing():
-            return self._pool.request(
-                method,
-                f"{self.url}/api/v1/{path}",
-                headers={**self._headers, **(headers or {})},
-                body=body,
-                redirect=False,  # a redirect would carry the token to wherever it points
-                preload_content=False,
-            )
+        return self._client.ask(method, f"{self.url}/api/v1/{path}", {**self._headers, **(headers or {})}, body)
 
     def _expect(self, answer: Answer, *wanted: int) -> None:
         if answer.status not in wanted:
@@ -199,7 +215,7 @@ class HttpStore:
 
     def _read_json(self, answer: Answer) -> dict[str, Any]:
         """The answer's object. A page with status 200, as a proxy or a login wall sends it, is no answer."""
-        with self._failing():
+        with self._client.failing():
             content = answer.read(ANSWER_LIMIT)
             answer.release_conn()
         try:
@@ -239,46 +255,24 @@ class HttpStore:
         sentence = plain(said.get("error")) or f"{answer.status} {plain(answer.reason)}".strip() + "."
         return sentence, plain(said.get("help")) or None
 
-    def _failing(self) -> _Failing:
-        return _Failing(self.url)
-
     def _stranger(self) -> StoreError:
         return StoreUnreachable(
             f"What answers at {self.url} is not a diag viewer.", "Check DIAG_STORE; a proxy or a login page may answer."
         )
 
 
-class _Failing:
-    """Turns a failed connection into StoreUnreachable."""
-
-    def __init__(self, url: str) -> None:
-        self._url = url
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        if isinstance(error, LocationValueError):
-            raise BadSetting("The store's URL cannot be used.", "Write http(s)://host[:port].") from error
-        if isinstance(error, HTTPError | OSError):
-            raise StoreUnreachable(f"{self._url} does not answer: {_why(error)}.") from error
-
-
-def _why(error: BaseException) -> str:
-    """The innermost cause, in the words of the system."""
-    if isinstance(error, urllib3.exceptions.NameResolutionError):
-        return "its name is not known"
-    # A refused connection is a subclass of the time-outs, though it is none.
-    if not isinstance(error, urllib3.exceptions.NewConnectionError):
-        if isinstance(error, urllib3.exceptions.ConnectTimeoutError):
-            return f"no connection within {CONNECT_S:.0f} seconds"
-        if isinstance(error, urllib3.exceptions.TimeoutError):
-            return f"nothing came for {READ_S:.0f} seconds"
-    cause = error.__cause__ or error.__context__
-    if cause is not None:
-        return _why(cause)
-    return plain(getattr(error, "strerror", None) or error) or type(error).__name__
-
-
 def _object(key: str) -> str:
     return "objects/" + quote(key, safe="/")
+
+
+@contextmanager
+def _reading(source: Path, size_bytes: int) -> Iterator[BinaryIO]:
+    try:
+        size = source.stat().st_size
+        file = source.open("rb")
+    except OSError as error:
+        raise StoreRejected(f"{source} cannot be read: {error.strerror}.", "") from error
+    with file:
+        if size != size_bytes:
+            raise StoreRejected(f"{source} has {size} bytes, {size_bytes} were announced.", "")
+        yield file

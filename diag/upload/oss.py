@@ -27,7 +27,7 @@ from diag.model import valid_name
 from diag.upload.oss_errors import AlreadyThere, Damaged, stranger
 from diag.upload.oss_parts import CHUNK, IN_PARTS_ABOVE, Content, measure, put_in_parts
 from diag.upload.oss_url import read_url
-from diag.upload.store import StoredObject
+from diag.upload.store import Announced, SignedRequest, StoredObject
 
 if TYPE_CHECKING:
     from diag.upload.oss_client import Client
@@ -72,7 +72,7 @@ class OssStore:
     def stat(self, key: str) -> StoredObject | None:
         """The object's size, or None."""
         found = self._head(self._name(key))
-        return StoredObject(key, found.content_length) if found else None
+        return StoredObject(key, found.content_length, found.headers.get(SHA256, "")) if found else None
 
     def objects(self, prefix: str, *, start_after: str = "") -> Iterator[StoredObject]:
         """All objects under the prefix after a key, in key order, a page at a time."""
@@ -101,6 +101,26 @@ class OssStore:
         with suppress(StoreRefused), self._client.answering("oss:AbortMultipartUpload"):
             self._client.bucket.abort_multipart_upload(name, begun.upload_id)
 
+    def sign_put(self, key: str, announced: Announced, *, content_type: str, valid_s: int) -> SignedRequest:
+        """What creates this object of these bytes; see Signing. Its MD5 is signed, and so the size is."""
+        headers = {
+            "Content-Type": content_type,
+            "Content-MD5": base64.b64encode(bytes.fromhex(announced.md5)).decode(),
+            SHA256: announced.sha256,
+            "x-oss-forbid-overwrite": "true",
+        }
+        return SignedRequest("PUT", self._sign("PUT", key, valid_s, headers=dict(headers)), headers)
+
+    def sign_get(self, key: str, *, content_type: str, valid_s: int) -> SignedRequest:
+        """What fetches this object as a file to save."""
+        name = key.rpartition("/")[2]
+        says = {
+            "response-content-disposition": f'attachment; filename="{name}"',
+            "response-content-type": content_type,
+            "response-cache-control": "no-store",
+        }
+        return SignedRequest("GET", self._sign("GET", key, valid_s, params=says))
+
     @cached_property
     def _client(self) -> Client:
         from diag.upload.oss_client import Client  # with oss2, and only where the bucket is really used
@@ -112,6 +132,11 @@ class OssStore:
         if not all(valid_name(part) for part in key.split("/")):
             raise StoreError(f"{key!r} is no key.", "Keys are names with `/` between them.")
         return self._place.prefix + key
+
+    def _sign(self, method: str, key: str, valid_s: int, **covered: Any) -> str:
+        name = self._name(key)
+        with self._client.answering(f"oss:{method.title()}Object"):
+            return str(self._client.bucket.sign_url(method, name, valid_s, slash_safe=True, **covered))
 
     def _store(self, name: str, content: Content, headers: dict[str, str]) -> None:
         try:

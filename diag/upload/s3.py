@@ -11,11 +11,12 @@ from typing import Any, BinaryIO
 
 from diag.errors import NoSuchObject, StoreConflict, StoreError, StoreRefused, StoreRejected, StoreUnreachable
 from diag.model import valid_name
+from diag.upload import s3_sign
 from diag.upload.s3_client import Client, Expected
 from diag.upload.s3_errors import stranger
 from diag.upload.s3_parts import PARTS_ABOVE, Wanted, Window, abort, deliver, read_sums
 from diag.upload.s3_url import parse
-from diag.upload.store import StoredObject
+from diag.upload.store import Announced, SignedRequest, StoredObject
 
 PAGE = 1000
 IN_MEMORY = 1024 * 1024  # smaller bodies are sent from memory, without waiting for a `100 Continue`
@@ -67,7 +68,7 @@ class S3Store:
     def stat(self, key: str) -> StoredObject | None:
         """The object's size, or None."""
         found = self._head(self._name(key))
-        return None if found is None else StoredObject(key, int(found["ContentLength"]))
+        return None if found is None else StoredObject(key, int(found["ContentLength"]), _sha256(found))
 
     def objects(self, prefix: str, *, start_after: str = "") -> Iterator[StoredObject]:
         """All objects under the prefix after a key, in key order, a page at a time."""
@@ -117,6 +118,17 @@ class S3Store:
         if not answer.get("UploadId"):
             raise stranger(self._address)
         abort(self._client, name, str(answer["UploadId"]))
+
+    def sign_put(self, key: str, announced: Announced, *, content_type: str, valid_s: int) -> SignedRequest | None:
+        """What creates this object of these bytes; see Signing."""
+        wanted = Wanted(self._name(key), announced.size_bytes, announced.sha256, content_type)
+        if not s3_sign.creates_only(self._client, f"{self._address.prefix}{CHECK}"):
+            return None
+        return s3_sign.put(self._client, wanted, announced.md5, valid_s)
+
+    def sign_get(self, key: str, *, content_type: str, valid_s: int) -> SignedRequest:
+        """What fetches this object as a file to save."""
+        return s3_sign.get(self._client, self._name(key), content_type, valid_s)
 
     def _name(self, key: str) -> str:
         """The object's name in the bucket. Keys come from outside: each part has to be a plain name."""

@@ -68,12 +68,27 @@ class Client:
                 parameters["Body"].seek(0)
         return self.ask(operation, expecting=expecting, **parameters)
 
+    def sign(self, operation: str, valid_s: int, **parameters: Any) -> str:
+        """The URL of an operation for somebody without credentials."""
+        with self.failing(operation):
+            parameters = {"Bucket": self.address.bucket, **parameters}
+            url: str = self._signing.generate_presigned_url(operation, Params=parameters, ExpiresIn=valid_s)
+            return url
+
     def stream(self, body: StreamingBody) -> BinaryIO:
         """An object's bytes as a file, which fails as stores fail."""
         return cast("BinaryIO", io.BufferedReader(_Streamed(self, body), BUFFER))
 
     @cached_property
     def _client(self) -> BaseClient:
+        return self._create()
+
+    @cached_property
+    def _signing(self) -> BaseClient:
+        # Of itself botocore signs URLs by version 2 in some regions, which covers no header of ours.
+        return self._create(signature_version="s3v4")
+
+    def _create(self, **more: Any) -> BaseClient:
         import botocore.session
         from botocore.config import Config
 
@@ -87,6 +102,7 @@ class Client:
             response_checksum_validation="when_required",
             user_agent_extra=f"diag/{__version__}",
             s3={"addressing_style": address.addressing} if address.addressing else None,
+            **more,
         )
         # botocore itself reads AWS_DEFAULT_REGION alone.
         region = address.region or os.environ.get("AWS_REGION") or session.get_config_variable("region") or "us-east-1"

@@ -2,18 +2,40 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import BinaryIO, Protocol
+from typing import BinaryIO, Protocol, runtime_checkable
 
 
 @dataclass(frozen=True, slots=True)
 class StoredObject:
-    """An object as the store lists it."""
+    """An object as the store lists it.
+
+    `sha256` is what the store keeps beside the object, where it has compared the bytes as they came, and `stat` asked.
+    """
 
     key: str
     size_bytes: int
+    sha256: str = field(default="", compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Announced:
+    """An object that is to come: its size and sums, in hex. The MD5 is the only one that every store compares."""
+
+    size_bytes: int
+    sha256: str
+    md5: str
+
+
+@dataclass(frozen=True, slots=True)
+class SignedRequest:
+    """A request that whoever holds it may make until it expires. The URL is a secret for so long."""
+
+    method: str
+    url: str = field(repr=False)
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
 
 
 class Store(Protocol):
@@ -54,4 +76,17 @@ class Store(Protocol):
 
     def check(self) -> None:
         """Raise what a `put` would raise now, cheaply; used by doctor."""
+        ...
+
+
+@runtime_checkable
+class Signing(Protocol):
+    """What a store can do, beside the rest, whose server takes requests that were signed for somebody else."""
+
+    def sign_put(self, key: str, announced: Announced, *, content_type: str, valid_s: int) -> SignedRequest | None:
+        """What creates this object of these bytes, and can do nothing else; None where the server replaces objects."""
+        ...
+
+    def sign_get(self, key: str, *, content_type: str, valid_s: int) -> SignedRequest:
+        """What fetches this object as a file to save."""
         ...

@@ -14,7 +14,19 @@ from diag_server.index.write import secret
 from diag_server.metrics import Tally
 from diag_server.state import Viewer
 from diag_server.tokens import read_tokens
-from diag_server.views import agents, api, captures, groups, instances, login, objects, overview, requests, traces
+from diag_server.views import (
+    agents,
+    api,
+    captures,
+    groups,
+    instances,
+    login,
+    objects,
+    overview,
+    requests,
+    traces,
+    uploads,
+)
 
 BLUEPRINTS = (
     overview.blueprint,
@@ -26,6 +38,7 @@ BLUEPRINTS = (
     traces.blueprint,
     login.blueprint,
     objects.blueprint,
+    uploads.blueprint,
     api.blueprint,
 )
 

@@ -25,4 +25,7 @@ class ViewerConfig:
     max_artifact_bytes: int = 1024 * MIB
     max_manifest_bytes: int = 4 * MIB
     max_report_bytes: int = 16 * MIB
+    uploads: str = "presigned"  # or `through`: whether agents may go past the viewer, where the store can
+    downloads: str = "streamed"  # or `presigned`: whether browsers are sent to the bucket
+    url_valid_s: int = 600
     look_every_s: float = 1.0  # how old the last look into the store may be when a page is asked for

@@ -58,6 +58,9 @@ def _api() -> dict[str, dict[str, Operation]]:
             "get": _operation("Captures, newest first", "viewer", FILTERS | PAGING, schema="Captures"),
         },
         "/api/v1/captures/{capture_id}": {"get": _operation("A capture's manifest", "viewer", schema="Capture")},
+        "/api/v1/captures/{capture_id}/uploads": {
+            "post": _operation("Whether artifacts are stored, and signed requests that store them", "agent"),
+        },
         "/api/v1/captures/{capture_id}/report": {"get": _operation("A capture's report", "viewer")},
         "/api/v1/groups": {
             "get": _operation("Fingerprints, seen last first", "viewer", FILTERS | {"limit": PAGING["limit"]}),
@@ -77,7 +80,9 @@ def _api() -> dict[str, dict[str, Operation]]:
         },
         "/api/v1/objects": {"get": _operation("Objects or folders under a prefix", "viewer", LISTING)},
         "/api/v1/objects/{key}": {
-            "get": _operation("An object's bytes, as a download", "viewer"),
+            "get": _operation(
+                "An object's bytes, as a download", "viewer", {"streamed": "`1` for no redirect to a bucket"}
+            ),
             "head": _operation("Whether an object is there, and its size", "agent or viewer"),
             "put": _upload("Store an object; artifacts first, manifest.json last"),
             "delete": _operation("Remove an object", "admin", status="204"),
@@ -177,7 +182,10 @@ def _schemas() -> dict[str, Any]:
     text = {"type": "string"}
     return {
         "Failure": {"type": "object", "required": ["error", "help"], "properties": {"error": text, "help": text}},
-        "Identity": {"type": "object", "properties": {"app": text, "role": text, "version": text, "tenant": text}},
+        "Identity": {
+            "type": "object",
+            "properties": dict.fromkeys(("app", "role", "version", "tenant", "uploads"), text),
+        },
         "Capture": {
             "type": "object",
             "description": "manifest.json",

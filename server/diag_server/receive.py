@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import IO, Protocol
 
 from diag.errors import StoreConflict, StoreError
-from diag.model import Artifact, Capture
+from diag.model import Capture
 from diag.upload import keys
-from diag.upload.store import Store
+from diag.upload.store import Store, StoredObject
 from diag_server.errors import BadManifest, BadUpload, DiskFull, LengthMissing, TooLarge
 
 CHUNK = 256 * 1024
@@ -86,7 +86,9 @@ def check_artifacts(store: Store, tenant: str, capture: Capture) -> None:
             raise BadManifest(f"The manifest names {artifact.name}, which has not been uploaded.")
         if found.size_bytes != artifact.size_bytes:
             raise BadManifest(f"{artifact.name} has {found.size_bytes} bytes, the manifest says {artifact.size_bytes}.")
-        _check_sum(store, key, artifact)
+        sha256 = sha256_of(store, found)
+        if sha256 != artifact.sha256:
+            raise BadManifest(f"{artifact.name} has the SHA-256 {sha256}, the manifest says {artifact.sha256}.")
 
 
 def put_once(store: Store, key: str, received: Received, content_type: str) -> bool:
@@ -101,13 +103,15 @@ def put_once(store: Store, key: str, received: Received, content_type: str) -> b
     return there is None
 
 
-def _check_sum(store: Store, key: str, artifact: Artifact) -> None:
-    found = hashlib.sha256()
-    with store.open(key) as source:
+def sha256_of(store: Store, found: StoredObject) -> str:
+    """The object's sum: what the store keeps of it, else by reading it back."""
+    if found.sha256:
+        return found.sha256
+    read = hashlib.sha256()
+    with store.open(found.key) as source:
         while chunk := source.read(CHUNK):
-            found.update(chunk)
-    if found.hexdigest() != artifact.sha256:
-        raise BadManifest(f"{artifact.name} has the SHA-256 {found.hexdigest()}, the manifest says {artifact.sha256}.")
+            read.update(chunk)
+    return read.hexdigest()
 
 
 def _copy(body: Readable, file: IO[bytes], length: int) -> tuple[int, str]:

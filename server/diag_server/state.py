@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from flask import Flask, current_app
 from sqlalchemy import Engine
 
-from diag.upload.store import Store
+from diag.upload.store import Signing, Store
 from diag_server.agents import Agents
 from diag_server.config import ViewerConfig
 from diag_server.follow import Follower
@@ -27,6 +27,16 @@ class Viewer:
     agents: Agents
     uploads: Tally  # by the status that they were answered with
     tokens: Tokens
+
+    @property
+    def uploads_signed_by(self) -> Signing | None:
+        """What signs uploads for agents, where they may go past us and the store can sign."""
+        return self.store if self.config.uploads == "presigned" and isinstance(self.store, Signing) else None
+
+    @property
+    def downloads_signed_by(self) -> Signing | None:
+        """What signs downloads for browsers, where they are to be."""
+        return self.store if self.config.downloads == "presigned" and isinstance(self.store, Signing) else None
 
 
 def viewer() -> Viewer:

@@ -16,6 +16,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+import requests
 from machine import TIMEOUT_S
 from oss_server import Asked, Key, OssServer, Reply, running
 
@@ -623,7 +624,10 @@ def test_session_tokens(
     for auth in ("v1", "v4"):
         one = OssStore(url_of(server, auth=auth))
         one.check()
-        put(one, some_key(), b"x")
+        key = put(one, some_key(), b"x")
+        request = one.sign_get(key, content_type="text/plain", valid_s=60)
+        assert requests.get(request.url, timeout=10).content == b"x"
+        assert request.url not in repr(request)
 
     server.access_keys["sts"] = Key("s", "token", expires=server.now() - 1)
     with pytest.raises(StoreRefused, match="session token has expired") as caught:

@@ -48,6 +48,8 @@ class Client(Protocol):
     def abort(self, key: str, upload_id: str) -> None: ...
     def append(self, key: str, position: int, data: bytes) -> int: ...
     def signed(self, method: str, key: str, seconds: int) -> str: ...
+    def signed_put(self, key: str, data: bytes, seconds: int) -> tuple[str, dict[str, str]]: ...
+    def signed_file(self, key: str, name: str) -> str: ...
     def location(self) -> str: ...
 
 
@@ -117,6 +119,19 @@ class Oss2:
 
     def signed(self, method: str, key: str, seconds: int) -> str:
         return str(self.bucket.sign_url(method, key, seconds, slash_safe=True))
+
+    def signed_put(self, key: str, data: bytes, seconds: int) -> tuple[str, dict[str, str]]:
+        headers = {
+            "Content-MD5": oss2.utils.content_md5(data),
+            "Content-Type": "text/plain",
+            "x-oss-meta-note": "n",
+            "x-oss-forbid-overwrite": "true",
+        }
+        return str(self.bucket.sign_url("PUT", key, seconds, headers=dict(headers), slash_safe=True)), headers
+
+    def signed_file(self, key: str, name: str) -> str:
+        says = {"response-content-disposition": f'attachment; filename="{name}"'}
+        return str(self.bucket.sign_url("GET", key, 60, params=says, slash_safe=True))
 
     def location(self) -> str:
         assert self.bucket.get_bucket_info().name == BUCKET
@@ -211,6 +226,18 @@ class OssV2:
     def signed(self, method: str, key: str, seconds: int) -> str:
         request = {"GET": v2.GetObjectRequest, "PUT": v2.PutObjectRequest}[method](BUCKET, key)
         return str(self.client.presign(request, expires=timedelta(seconds=seconds)).url)
+
+    def signed_put(self, key: str, data: bytes, seconds: int) -> tuple[str, dict[str, str]]:
+        md5 = oss2.utils.content_md5(data)
+        request = v2.PutObjectRequest(
+            BUCKET, key, content_md5=md5, content_type="text/plain", metadata={"note": "n"}, forbid_overwrite=True
+        )
+        made = self.client.presign(request, expires=timedelta(seconds=seconds))
+        return str(made.url), dict(made.signed_headers or {})
+
+    def signed_file(self, key: str, name: str) -> str:
+        says = f'attachment; filename="{name}"'
+        return str(self.client.presign(v2.GetObjectRequest(BUCKET, key, response_content_disposition=says)).url)
 
     def location(self) -> str:
         info = self.client.get_bucket_info(v2.GetBucketInfoRequest(BUCKET)).bucket_info
@@ -383,6 +410,40 @@ def test_signed_urls_work_until_they_expire(server: OssServer, client: Client) -
     server.now = lambda: moment + 61
     answer = requests.get(get, timeout=10)
     assert (answer.status_code, "<Code>AccessDenied</Code>" in answer.text) == (403, True)
+
+
+def test_a_signed_url_says_how_the_object_is_sent(client: Client) -> None:
+    """Headers of the answer stand in the query, and are signed."""
+    client.put("a", b"x")
+    url = client.signed_file("a", "b.json")
+
+    assert requests.get(url, timeout=10).headers["Content-Disposition"] == 'attachment; filename="b.json"'
+    assert requests.get(url.replace("attachment", "inline"), timeout=10).status_code == 403
+
+
+def test_signed_urls_bind_what_their_headers_say(server: OssServer, client: Client) -> None:
+    """Key, content, type and metadata are those that were signed; and nothing is replaced."""
+    url, headers = client.signed_put("a/b c", b"signed", 60)
+    moment = server.now()
+
+    def put(address: str = url, data: bytes = b"signed", **changed: str) -> tuple[int, str]:
+        more = {name.replace("_", "-"): value for name, value in changed.items()}
+        sent = {name: value for name, value in {**{n.lower(): v for n, v in headers.items()}, **more}.items() if value}
+        answer = requests.put(address, data=data, headers=sent, timeout=10)
+        return answer.status_code, answer.text.partition("<Code>")[2].partition("</Code>")[0]
+
+    mismatch = (403, "SignatureDoesNotMatch")
+    assert put(data=b"other!") == put(data=b"longer than it") == put(data=b"") == (400, "InvalidDigest")
+    assert put(url.replace("b%20c", "d")) == mismatch
+    assert put(content_md5=oss2.utils.content_md5(b"other!"), data=b"other!") == mismatch
+    assert put(x_oss_forbid_overwrite="") == put(x_oss_forbid_overwrite="false") == mismatch
+    assert put(x_oss_meta_note="m") == put(x_oss_meta_more="m") == put(content_type="text/html") == mismatch
+    server.now = lambda: moment + 61
+    assert put() == (403, "AccessDenied")
+    server.now = lambda: moment
+    assert server.buckets[BUCKET].objects == {}
+    assert put() == (200, "")
+    assert put() == (409, "FileAlreadyExists")
 
 
 @pytest.mark.parametrize("version", ["v1", "v4"])

@@ -14,6 +14,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+from oss_server import OssServer
+from s3_gate import gated
+from s3_server import S3
 from spooled import make_capture
 from viewers import running
 
@@ -48,13 +51,43 @@ def viewer(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Path
         yield one.url, one.store
 
 
-@pytest.fixture(params=["file", "http", "s3", "oss"])
+@pytest.fixture(scope="module")
+def viewer_of_s3(s3_server: S3, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The URL of a viewer whose store is a bucket of S3, which alone has the keys."""
+    with gated(s3_server) as (proxy, _):
+        url = s3_server.store_url(s3_server.bucket(f"b-{os.urandom(8).hex()}"), "some/where", proxy.url)
+        with _viewer_of(url, tmp_path_factory.mktemp("viewer"), s3_server.keys.environ()) as one:
+            yield one
+
+
+@pytest.fixture(scope="module")
+def viewer_of_oss(oss_server: OssServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The URL of a viewer whose store is a bucket of OSS, which alone has the keys."""
+    bucket = f"b-{os.urandom(8).hex()}"
+    oss_server.make_bucket(bucket)
+    url = f"oss://{bucket}/some/where?endpoint={oss_server.endpoint}&region={oss_server.region}"
+    environ = {"OSS_ACCESS_KEY_ID": "test-key", "OSS_ACCESS_KEY_SECRET": "test-secret"}
+    with _viewer_of(url, tmp_path_factory.mktemp("viewer"), environ) as one:
+        yield one
+
+
+@contextmanager
+def _viewer_of(url: str, folder: Path, environ: dict[str, str]) -> Iterator[str]:
+    (folder / "tokens").write_text(TOKENS)
+    own = {"HOME": str(folder), "XDG_RUNTIME_DIR": str(folder / "run"), **environ}
+    with running(folder / "unused", "--tokens", str(folder / "tokens"), "--store", url, environ=own) as one:
+        yield one.url
+
+
+@pytest.fixture(params=["file", "http", "s3", "oss", "viewer_of_s3", "viewer_of_oss"])
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> Store:
     """Each store in turn."""
     if request.param == "file":
         return open_store((tmp_path / "store").as_uri())
     if request.param in ("s3", "oss"):
         return open_store(request.getfixturevalue(f"{request.param}_url"))
+    if request.param.startswith("viewer_of"):
+        return open_store(request.getfixturevalue(request.param), "a-token")
     return open_store(request.getfixturevalue("viewer")[0], "a-token")
 
 

@@ -48,6 +48,8 @@ def _get(server: OssServer, bucket: Bucket, asked: Asked) -> Reply:
         "x-oss-object-type": one.kind,
         "x-oss-storage-class": "Standard",
     }
+    said = [(name, asked.query.get(f"response-{name}")) for name in _KEPT]
+    headers |= {name: value for name, value in said if value}
     start, end = _span(asked.headers.get("range", ""), one.size)
     if (start, end) != (0, one.size):
         headers["Content-Range"] = f"bytes {start}-{end - 1}/{one.size}"

@@ -8,7 +8,10 @@ from pathlib import Path
 import deaths
 import pytest
 import told
+from buckets import oss_bucket
 from machine import TIMEOUT_S, need
+from oss_server import Key
+from oss_server import running as running_oss
 from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, expect, sync_playwright
 from viewers import Running, running
 
@@ -285,4 +288,23 @@ def test_people_log_in(home: Path, page: Page, complaints: list[str]) -> None:
         expect(page.get_by_role("heading", level=1)).to_have_text("Instances")
         page.get_by_role("button", name="Log out").click()
         expect(page.get_by_role("heading", level=1)).to_have_text("Log in")
+    assert complaints == []
+
+
+def test_a_file_is_saved_from_the_bucket(home: Path, page: Page, complaints: list[str]) -> None:
+    """With presigned downloads a click leads off the viewer's origin to a file, and no policy is in its way."""
+    made = deaths.made(deaths.segfault())
+    name, data = next(iter(made.files.items()))
+    with running_oss(home / "oss", {"test-key": Key("test-secret")}) as server, oss_bucket(server) as bucket:
+        more = ("--store", bucket.store_url, "--downloads", "presigned")
+        with running(home / "unused", *more, environ=bucket.environ) as viewer:
+            viewer.deliver(made)
+            page.goto(f"{viewer.url}captures/{made.id}")
+            with page.expect_download() as saved:
+                page.get_by_role("link", name=name).click()
+
+            assert saved.value.path().read_bytes() == data
+            assert saved.value.suggested_filename == name
+            (seen,) = bucket.presigned()
+            assert (seen.method, "referer" in seen.headers, "cookie" in seen.headers) == ("GET", False, False)
     assert complaints == []

@@ -40,7 +40,7 @@ LATE = {
     "elftools": "diag/report/elf.py",
     "oss2": "diag/upload/oss_client.py",
     "prometheus_client": "server/diag_server/metrics.py",
-    "urllib3": "diag/upload/http.py",
+    "urllib3": "diag/upload/http_client.py",
 }
 
 

@@ -34,7 +34,13 @@ def whoami() -> dict[str, str]:
     """Who the viewer takes the asker for; any known token may ask."""
     if g.identity is None:
         raise LoginNeeded("This needs a token that the viewer knows.")
-    return {"app": "diag", "role": g.identity.role, "version": __version__, "tenant": viewer().config.tenant}
+    return {
+        "app": "diag",
+        "role": g.identity.role,
+        "version": __version__,
+        "tenant": viewer().config.tenant,
+        "uploads": "presigned" if viewer().uploads_signed_by else "through",
+    }
 
 
 @blueprint.get("/openapi.json")

@@ -14,7 +14,7 @@ from diag_server.follow import read_report
 from diag_server.index import read
 from diag_server.present import report_view
 from diag_server.state import viewer
-from diag_server.views.objects import download
+from diag_server.views.objects import deliver
 
 blueprint = Blueprint("captures", __name__)
 
@@ -48,7 +48,7 @@ def artifact(capture_id: str, name: str) -> Response:
     capture = known(capture_id)
     if name != keys.MANIFEST and name not in {artifact.name for artifact in capture.artifacts}:
         raise NotFound(f"The capture has no artifact {name}.", "Its page lists the artifacts.")
-    return download(keys.key(viewer().config.tenant, capture_id, name))
+    return deliver(keys.key(viewer().config.tenant, capture_id, name))
 
 
 def known(capture_id: str) -> Capture:

@@ -75,14 +75,14 @@ def delete_account(tenant: str, agent_id: str, name: str) -> tuple[str, int]:
 @blueprint.route("/<path:key>", methods=["GET", "HEAD"])
 @allow("viewer", head="agent")
 def get(key: str) -> Response:
-    """The object's bytes as a download; agents ask for the head alone."""
+    """The object's bytes as a download; agents ask for the head alone, and `streamed=1` asks for no redirect."""
     if keys.parse_account(key):
         parsed_account(key)
     else:
         parsed(key)
     if request.method == "HEAD":
         return head(key)
-    return download(key)
+    return download(key) if request.args.get("streamed") == "1" else deliver(key)
 
 
 @blueprint.delete("/<path:key>")
@@ -155,6 +155,18 @@ def head(key: str) -> Response:
     if found is None:
         raise NoSuchObject(f"The store has no {key}.", "`GET /api/v1/objects?prefix=` lists what it has.")
     return Response(headers={"Content-Length": str(found.size_bytes)}, content_type=safe_type(key))
+
+
+def deliver(key: str) -> Response:
+    """The object as a file to save: streamed, or where the viewer is set so, by a redirect to its bucket."""
+    signing = viewer().downloads_signed_by
+    if signing is None:
+        return download(key)
+    answer = head(key)
+    signed = signing.sign_get(key, content_type=safe_type(key), valid_s=viewer().config.url_valid_s)
+    # The address is good for whoever sees it: nobody keeps it, and no page that it leads to is told of ours.
+    said = {"Location": signed.url, "Cache-Control": "no-store", "Referrer-Policy": "no-referrer"}
+    return Response(status=303, headers=said, content_type=answer.content_type)
 
 
 def download(key: str) -> Response:
