@@ -157,7 +157,7 @@ def _diag(case: Case, home: Path) -> Peer:
     spool = home / ".local/state/diag/spool"
 
     def committed() -> bool:
-        return any(_names(spool / state) for state in ("pending", "completed"))
+        return any(_names(spool / state) for state in ("pending/crash", "completed"))
 
     return Peer([*DIAG, "run", "--", *_program(case)], committed)
 

@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from diag.config import Settings
-from diag.errors import NotUploaded
+from diag.errors import NotUploaded, SpoolUnwritable
 from diag.evidence import Evidence
 from diag.model import Capture, Instance, Missing, stamp
 from diag.redact import Redactor
 from diag.report.assemble import assemble, file_name
+from diag.report.brief import one_line
 from diag.report.title import title
-from diag.spool import Spool
+from diag.spool import Spool, id_of, spools
 
 DELIVERY_S = 5.0
 
@@ -31,7 +34,7 @@ class Prepared:
 
 
 def record(evidence: Evidence, *, settings: Settings, kind: str) -> Capture:
-    """Assemble the report, redacted, and commit it to the spool. Raises SpoolUnwritable."""
+    """Assemble the report, redacted, and commit it to a spool. Raises SpoolUnwritable."""
     prepared = prepare(evidence, settings=settings, kind=kind)
     keep(prepared, settings=settings)
     return prepared.capture
@@ -44,29 +47,59 @@ def prepare(evidence: Evidence, *, settings: Settings, kind: str) -> Prepared:
 
 
 def keep(prepared: Prepared, *, settings: Settings) -> Path:
-    """Commit the capture to the spool; returns where it stands there. Raises SpoolUnwritable."""
-    with Spool.of(settings).begin(prepared.capture) as draft:
+    """Commit the capture to the first spool that takes it; returns where it stands there.
+
+    Where none does, its essence goes to stderr in one line, for whoever collects logs, and SpoolUnwritable is raised.
+    """
+    refusals: list[SpoolUnwritable] = []
+    for spool in spools(settings):
+        try:
+            return _commit(prepared, spool)
+        except SpoolUnwritable as error:
+            refusals.append(error)
+    write_line(one_line(prepared.capture, prepared.report))
+    _count_loss(prepared.capture.capture_id, settings)
+    raise refusals[0]
+
+
+def _commit(prepared: Prepared, spool: Spool) -> Path:
+    with spool.begin(prepared.capture, moves=True) as draft:
         draft.add(prepared.name, "report", "diag-report", "application/json", encode(prepared.report))
         return draft.commit(prepared.capture)
 
 
+def _count_loss(capture_id: str, settings: Settings) -> None:
+    for spool in spools(settings):
+        with suppress(SpoolUnwritable):
+            spool.refuse(capture_id, "stderr")
+            return
+
+
+def write_line(line: bytes) -> None:
+    """Write one line to stderr in one piece; a closed stderr is not our business."""
+    with suppress(OSError):
+        os.write(2, line)
+
+
 def deliver(kept: Path, *, settings: Settings) -> None:
-    """Send what waits in the spool, this capture among it, within a few seconds.
+    """Send what waits in the spools, this capture's first, within a few seconds.
 
     Raises NotUploaded where it could not be stored yet, BadSetting where the store's URL is none.
     """
     # Imported when something is sent: the agent records crashes without it.
     from diag.upload import accounts
     from diag.upload.stores import open_store
-    from diag.upload.uploader import drain
+    from diag.upload.uploader import drain_all
 
-    spool, store = Spool.of(settings), open_store(settings.store_url, settings.token)
-    drained = drain(spool, store, settings.tenant, deadline=time.monotonic() + DELIVERY_S)
+    store = open_store(settings.store_url, settings.token)
+    own_first = sorted(spools(settings), key=lambda spool: spool.root not in kept.parents)
+    drained = drain_all(own_first, store, settings.tenant, deadline=time.monotonic() + DELIVERY_S)
     if drained.trouble is None:  # a person waits, and a store that has failed is not asked again
-        accounts.tell(spool, store, settings.tenant, last=True)
+        for spool in own_first:
+            accounts.tell(spool, store, settings.tenant, last=True)
     if kept.exists():
         why = str(drained.trouble) if drained.trouble else f"{settings.store_url} did not take it in time."
-        raise NotUploaded(f"Captured as {kept.name}, and not stored yet: {why}")
+        raise NotUploaded(f"Captured as {id_of(kept)}, and not stored yet: {why}")
 
 
 def encode(report: Mapping[str, Any]) -> bytes:

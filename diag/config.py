@@ -26,6 +26,8 @@ class Settings:
     spool: Path = Path()  # empty: <state_dir>/spool
     spool_quota_mb: int = 512
     spool_floor_mb: int = 256  # free disk space that the spool leaves alone
+    spool_second: Path = Path()  # takes what the spool cannot; empty: <run_dir>/spool
+    spool_second_quota_mb: int = 32  # 0: there is none
     service: str = ""
     labels: str = ""  # k=v,k=v
     locals: bool = False  # locals in crash reports, redacted
@@ -41,6 +43,11 @@ class Settings:
     def spool_dir(self) -> Path:
         """The spool in force."""
         return self.spool if self.spool != Path() else self.state_dir / "spool"
+
+    @property
+    def spool_second_dir(self) -> Path:
+        """The second spool in force."""
+        return self.spool_second if self.spool_second != Path() else self.run_dir / "spool"
 
 
 def load(flags: Mapping[str, Any] | None = None, environ: Mapping[str, str] = os.environ) -> Settings:

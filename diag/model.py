@@ -8,6 +8,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from types import UnionType
 from typing import Any, Literal
 
 SCHEMA = "diag.capture/1"
@@ -96,8 +97,8 @@ class Instance:
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Instance:
-        """The inverse of `to_json`. Raises KeyError where a required key is absent."""
-        return cls(
+        """The inverse of `to_json`. Raises KeyError where a required key is absent, TypeError on a wrong type."""
+        found = cls(
             service=data["service"],
             name=data["name"],
             instance_id=data["instance_id"],
@@ -108,6 +109,13 @@ class Instance:
             labels=data.get("labels") or {},
             parent=data.get("parent"),
         )
+        _expect(
+            str, *(getattr(found, name) for name in ("service", "name", "instance_id", "host", "start_time", "runtime"))
+        )
+        _expect(int, found.pid)
+        _expect(Mapping, found.labels, *filter(None, [found.parent]))
+        _expect(str, *found.labels.values())
+        return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,8 +132,10 @@ class Link:
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Link:
-        """The inverse of `to_json`."""
-        return cls(data.get("request_id"), data.get("trace_id"), data.get("span_id"))
+        """The inverse of `to_json`. Raises TypeError on a wrong type."""
+        found = cls(data.get("request_id"), data.get("trace_id"), data.get("span_id"))
+        _expect(str | None, found.request_id, found.trace_id, found.span_id)
+        return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,8 +180,11 @@ class Artifact:
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Artifact:
-        """The inverse of `to_json`. Raises KeyError where a key is absent."""
-        return cls(**{name: data[name] for name in cls.__slots__})
+        """The inverse of `to_json`. Raises KeyError where a key is absent, TypeError on a wrong type."""
+        found = cls(**{name: data[name] for name in cls.__slots__})
+        _expect(int, found.size_bytes)
+        _expect(str, found.name, found.kind, found.format, found.content_type, found.sha256)
+        return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,7 +230,7 @@ class Capture:
     def from_json(cls, data: Mapping[str, Any]) -> Capture:
         """The inverse of `to_json`. Raises KeyError, TypeError or ValueError on anything malformed."""
         cost = data.get("cost") or {}
-        return cls(
+        found = cls(
             capture_id=data["capture_id"],
             kind=data["kind"],
             trigger=data["trigger"],
@@ -233,3 +246,15 @@ class Capture:
             incomplete=tuple(Missing(**entry) for entry in data.get("incomplete") or ()),
             redactions=tuple(data.get("redactions") or ()),
         )
+        _expect(str, found.capture_id, found.kind, found.trigger, found.title)
+        _expect(str | None, found.level, found.fingerprint)
+        _expect(str, *(text for one in found.incomplete for text in (one.section, one.reason)))
+        _expect(Mapping, *filter(None, [found.verdict]), *found.redactions)
+        return found
+
+
+def _expect(kind: type | UnionType, *values: object) -> None:
+    """What is read was written by anybody. Raises TypeError."""
+    for value in values:
+        if not isinstance(value, kind):
+            raise TypeError(f"{value!r:.100} stands where {kind} belongs")

@@ -58,7 +58,7 @@ class Machine:
     def captures(self) -> list[dict[str, Any]]:
         """The manifests of everything that was kept, oldest first, as the store holds them."""
         state = self.home / ".local/state/diag"
-        paths = [*state.glob("store/v1/**/manifest.json"), *state.glob("spool/pending/*/manifest.json")]
+        paths = [*state.glob("store/v1/**/manifest.json"), *state.glob("spool/pending/**/manifest.json")]
         return sorted((json.loads(path.read_text()) for path in paths), key=lambda manifest: manifest["capture_id"])
 
     def only_capture(self) -> dict[str, Any]:

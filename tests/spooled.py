@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 from diag.model import Capture, Instance, Link, new_capture_id, now, stamp
@@ -42,3 +43,8 @@ def put_capture(spool: Spool, capture: Capture | None = None, content: bytes = b
     with spool.begin(capture) as draft:
         draft.add("report.json", "report", "json", "application/json", content)
         return spool.load(draft.commit(capture))
+
+
+def folder_of(spool: Spool, capture: Capture) -> Path:
+    """Where a waiting capture stands."""
+    return next(spool.starting_with(capture.capture_id))

@@ -23,31 +23,33 @@ class Delivery:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._uploader: Uploader | None = None
+        self._uploaders: list[Uploader] = []  # one a spool
 
     def wake(self) -> None:
         """There is something new in the spool."""
-        if self._uploader is None:
-            from diag.spool import Spool
+        if not self._uploaders:
+            from diag.spool import spools
             from diag.upload.stores import open_store
             from diag.upload.uploader import Uploader
 
             try:
                 store = open_store(self._settings.store_url, self._settings.token)
-                spool = Spool.of(self._settings)
             except DiagError:
                 return  # `diag flush` and `diag doctor` say why; the capture waits in the spool
-            self._uploader = Uploader(spool, store, self._settings.tenant)
-            self._uploader.start()
-        self._uploader.wake()
+            self._uploaders = [Uploader(spool, store, self._settings.tenant) for spool in spools(self._settings)]
+            for uploader in self._uploaders:
+                uploader.start()
+        for uploader in self._uploaders:
+            uploader.wake()
 
     def finish(self) -> None:
         """Stop; what is not stored yet goes on in a process of its own, so that nobody waits for a network."""
-        if self._uploader is None:
+        if not self._uploaders:
             return
         local = self._settings.store_url.startswith("file:")
         last = os.getpid() == 1
-        self._uploader.stop(deadline_s=LOCAL_WAIT_S if local else LAST_CHANCE_S if last else 0.0)
+        for uploader in self._uploaders:
+            uploader.stop(deadline_s=LOCAL_WAIT_S if local else LAST_CHANCE_S if last else 0.0)
         if not last and not local:
             self._hand_over()
 
@@ -56,6 +58,7 @@ class Delivery:
             **os.environ,
             "DIAG_STORE": self._settings.store_url,
             "DIAG_SPOOL": str(self._settings.spool_dir),
+            "DIAG_SPOOL_SECOND": str(self._settings.spool_second_dir),
         }
         if self._settings.token:
             environment["DIAG_TOKEN"] = self._settings.token

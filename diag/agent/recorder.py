@@ -71,10 +71,10 @@ class Recorder:
         self._delivery.wake()
 
     def _recover(self) -> None:
-        from diag.spool import Spool
+        from diag import spool
 
         try:
-            found = Spool.of(self._settings).recover()
+            found = spool.recover(self._settings)
             if recover(self._settings) or found:
                 self._delivery.wake()
         except DiagError as error:

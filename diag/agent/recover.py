@@ -18,15 +18,15 @@ from diag.config import Settings
 from diag.evidence import Ended, Evidence
 from diag.model import Instance, Missing, new_capture_id, stamp
 from diag.probe.diag_probe import layout
+from diag.spool import unfinished
 
 _KNOWN = re.compile(r"(\d+)\.(\d+)" + re.escape(layout.BOX_SUFFIX))
 _GONE = "the agent that watched this process was gone when it ended"
 
 
 def leftovers(settings: Settings) -> bool:
-    """Whether there is anything to recover, at the cost of listing two folders."""
-    unfinished = settings.spool_dir / "new"
-    return (unfinished.is_dir() and any(unfinished.iterdir())) or any(map(_abandoned, registry.published(settings)))
+    """Whether there is anything to recover, at the cost of listing a few folders."""
+    return unfinished(settings) or any(map(_abandoned, registry.published(settings)))
 
 
 def recover(settings: Settings) -> int:

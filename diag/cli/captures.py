@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import islice, takewhile
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from diag.config import Settings
 from diag.errors import CorruptCapture, NoSuchCapture, StoreError
 from diag.model import Artifact, Capture, moment_of
-from diag.spool import Spool
+from diag.spool import Spool, spools
 from diag.spool.files import open_plain
 from diag.upload import catalogue
 from diag.upload.stores import open_store
+
+AMBIGUOUS = 100  # nobody reads more of what a prefix may mean
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,13 +40,16 @@ class Captures:
     def __init__(self, settings: Settings) -> None:
         self._store = open_store(settings.store_url, settings.token)
         self._tenant = settings.tenant
-        self._spool = Spool.of(settings)
+        self._spools = spools(settings)
         self.trouble: StoreError | None = None
 
     def newest(self, since: datetime | None = None) -> Iterator[Known]:
         """All captures, newest first."""
         last = ""
-        waiting = (one for one in self._waiting() if since is None or moment_of(one.capture.capture_id) >= since)
+        waiting = takewhile(
+            lambda one: since is None or moment_of(one.capture.capture_id) >= since,
+            heapq.merge(*map(_waiting, self._spools), key=lambda one: one.capture.capture_id, reverse=True),
+        )
         # The stored one comes first where an upload is just under way.
         for one in heapq.merge(self._stored(since), waiting, key=lambda one: one.capture.capture_id, reverse=True):
             if one.capture.capture_id != last:
@@ -53,7 +59,7 @@ class Captures:
     def find(self, id_prefix: str) -> Known:
         """The one capture whose id starts like this. Raises NoSuchCapture, UsageError, and what the store raises."""
         wanted = id_prefix.strip().lower()
-        waiting = [one for one in self._waiting() if wanted and one.capture.capture_id.startswith(wanted)]
+        waiting = [one for spool in self._spools if wanted for one in _starting_with(spool, wanted)]
         found = {one.capture.capture_id: one for one in waiting}
         try:
             stored = catalogue.matching(self._store, self._tenant, wanted)
@@ -83,9 +89,16 @@ class Captures:
         except StoreError as error:
             self.trouble = error
 
-    def _waiting(self) -> list[Known]:
-        found = []
-        for folder in self._spool.pending():
-            with suppress(CorruptCapture, NoSuchCapture):
-                found.append(Known(self._spool.read(folder), folder))
-        return sorted(found, key=lambda one: one.capture.capture_id, reverse=True)
+
+def _starting_with(spool: Spool, id_prefix: str) -> Iterator[Known]:
+    return islice(_known(spool, spool.starting_with(id_prefix)), AMBIGUOUS)
+
+
+def _waiting(spool: Spool) -> Iterator[Known]:
+    return _known(spool, spool.newest())
+
+
+def _known(spool: Spool, folders: Iterable[Path]) -> Iterator[Known]:
+    for folder in folders:
+        with suppress(CorruptCapture, NoSuchCapture):
+            yield Known(spool.read(folder), folder)

@@ -7,6 +7,8 @@ import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import reduce
+from operator import add
 from pathlib import Path
 from typing import Any, Literal
 
@@ -51,6 +53,7 @@ def check_machine(settings: Settings) -> Iterator[Check]:
         ("cgroup", check_cgroup),
         ("run folder", lambda: check_run_folder(settings)),
         ("spool", lambda: check_spool(settings)),
+        ("second spool", lambda: check_second_spool(settings)),
         ("captures", lambda: check_captures(settings)),
         ("store", lambda: check_store(settings)),
         ("clock", check_clock),
@@ -157,13 +160,30 @@ def check_spool(settings: Settings) -> Check:
     return Check("spool", "works", f"{folder}: {room}")
 
 
+def check_second_spool(settings: Settings) -> Check:
+    """What the spool cannot take has another place to go to."""
+    folder, quota_mb = settings.spool_second_dir, settings.spool_second_quota_mb
+    advice = "Point DIAG_SPOOL_SECOND at a folder on another disk than DIAG_SPOOL."
+    if quota_mb == 0 or folder == settings.spool_dir:
+        return Check("second spool", "limited", "there is none: what the spool cannot take goes to stderr", advice)
+    try:
+        _try_write(folder)
+    except (DiagError, OSError) as error:
+        return Check("second spool", "limited", str(error), advice)
+    free_mb = _free_bytes(_existing(folder)) // MIB
+    words = f"{folder}: {free_mb} MiB free, quota {quota_mb} MiB"
+    if free_mb < 2 * quota_mb:  # half of it stays free
+        return Check("second spool", "limited", words, advice)
+    return Check("second spool", "works", words)
+
+
 def check_captures(settings: Settings) -> Check:
-    """Where every capture of this machine's spool is, and what to do about those that are not in the store."""
-    from diag.spool import Spool
+    """Where every capture of this machine's spools is, and what to do about those that are not in the store."""
+    from diag.spool import spools
     from diag.upload.accounts import LATE_S, last_told
 
-    spool = Spool.of(settings)
-    account = spool.account()
+    each = {spool: spool.account() for spool in spools(settings)}
+    account = reduce(add, each.values())
     if not account.received:
         return Check("captures", "works", "none so far")
     waited_s = account.oldest_pending_s or 0.0
@@ -178,8 +198,9 @@ def check_captures(settings: Settings) -> Check:
     if waited_s > LATE_S:
         advice.append("`diag flush` sends what is pending, or says why it cannot.")
     if account.quarantined:
-        advice.append(f"{settings.spool_dir / 'quarantine'} holds what was set aside; .reason in each says why.")
-    if refused := last_told(spool).refused:
+        folders = " or ".join(str(spool.root / "quarantine") for spool, one in each.items() if one.quarantined)
+        advice.append(f"{folders} holds what was set aside; .reason in each says why.")
+    for refused in filter(None, (last_told(spool).refused for spool in each)):
         advice.append(f"The store did not take this account: {refused}")
     if lost:
         advice.append("What is dropped is gone. Raise DIAG_SPOOL_QUOTA_MB or free some space to lose no more.")

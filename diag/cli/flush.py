@@ -5,6 +5,9 @@ from __future__ import annotations
 import signal
 from collections.abc import Callable
 from datetime import timedelta
+from functools import reduce
+from operator import add
+from pathlib import Path
 
 import click
 
@@ -13,10 +16,10 @@ from diag.cli.output import age, print_json
 from diag.config import Settings
 from diag.errors import DiagError, NotUploaded
 from diag.model import now
-from diag.spool import Account, Spool
+from diag.spool import Account, spools
 from diag.upload import accounts
 from diag.upload.stores import open_store
-from diag.upload.uploader import Drained, drain
+from diag.upload.uploader import Drained, drain_all
 
 
 @click.command()
@@ -37,25 +40,28 @@ def flush(as_json: bool) -> None:
     signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGTERM, signal.SIGINT, signal.SIGHUP))
     settings = config.load()
     store = open_store(settings.store_url, settings.token)
-    spool = Spool.of(settings)
-    recovered, trouble = _recover(spool, settings)
-    drained = drain(spool, store, settings.tenant, deadline=None)
-    accounts.tell(spool, store, settings.tenant, drained.trouble, last=True)
-    account = spool.account()
+    recovered, trouble = _recover(settings)
+    known = spools(settings)
+    drained = drain_all(known, store, settings.tenant, deadline=None)
+    for spool in known:
+        accounts.tell(spool, store, settings.tenant, drained.trouble, last=True)
+    each = {spool.root: spool.account() for spool in known}
+    account = reduce(add, each.values())
     if as_json:
         print_json({**account.to_json(), "recovered": recovered, "now": drained.to_json()})
     else:
         _show(account, drained, recovered, store.url)
-    _finish(account, drained, trouble, spool)
+    _finish(each, drained, trouble)
 
 
-def _recover(spool: Spool, settings: Settings) -> tuple[int, DiagError | None]:
+def _recover(settings: Settings) -> tuple[int, DiagError | None]:
     """Finish what killed agents left; what cannot be finished now does not keep the rest from the store."""
+    from diag import spool
     from diag.agent.recover import recover
 
     count: int = 0
     trouble: DiagError | None = None
-    steps: tuple[Callable[[], int], ...] = (lambda: len(spool.recover()), lambda: recover(settings))
+    steps: tuple[Callable[[], int], ...] = (lambda: len(spool.recover(settings)), lambda: recover(settings))
     for step in steps:
         try:
             count += step()
@@ -83,16 +89,19 @@ def _show(account: Account, drained: Drained, recovered: int, url: str) -> None:
         click.echo(f"{name:<12} {count:>{width}}   {note}".rstrip())
 
 
-def _finish(account: Account, drained: Drained, trouble: DiagError | None, spool: Spool) -> None:
+def _finish(each: dict[Path, Account], drained: Drained, trouble: DiagError | None) -> None:
     if drained.quarantined:
-        click.echo(f"diag: {spool.root / 'quarantine'} holds what the store will not take; .reason says why.", err=True)
-    if account.pending:
-        captures = "1 capture waits" if account.pending == 1 else f"{account.pending} captures wait"
+        folders = " or ".join(str(root / "quarantine") for root, account in each.items() if account.quarantined)
+        click.echo(f"diag: {folders} holds what the store will not take; .reason says why.", err=True)
+    pending = sum(account.pending for account in each.values())
+    if pending:
+        captures = "1 capture waits" if pending == 1 else f"{pending} captures wait"
+        folders = " and ".join(str(root) for root, account in each.items() if account.pending)
         why = drained.trouble or trouble
         if why is None:
             raise NotUploaded(
-                f"{captures} in {spool.root}: another diag is writing or sending.", "Run `diag flush` again."
+                f"{captures} in {folders}: another diag is writing or sending.", "Run `diag flush` again."
             )
-        raise NotUploaded(f"{captures} in {spool.root}. {why}", why.help_text or None)
+        raise NotUploaded(f"{captures} in {folders}. {why}", why.help_text or None)
     if trouble is not None:
         raise trouble

@@ -84,14 +84,14 @@ def run_command_line(arguments: list[str]) -> int:
 
 
 def _finish_leftovers() -> None:
+    from diag import spool
     from diag.agent.recover import leftovers, recover
     from diag.config import load
-    from diag.spool import Spool
 
     try:
         settings = load()
         if leftovers(settings):
-            Spool.of(settings).recover()
+            spool.recover(settings)
             recover(settings)
     except DiagError as error:
         complain(error)  # what was asked for may work all the same

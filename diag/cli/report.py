@@ -130,5 +130,5 @@ def _print(prepared: Prepared, as_json: bool) -> None:
 def _store(prepared: Prepared, settings: Settings, *, quiet: bool) -> None:
     kept = capture.keep(prepared, settings=settings)
     if not quiet:
-        print(f"\nKept; read it again with: diag show {kept.name}", file=sys.stderr)
+        print(f"\nKept; read it again with: diag show {prepared.capture.capture_id}", file=sys.stderr)
     capture.deliver(kept, settings=settings)

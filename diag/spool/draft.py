@@ -10,7 +10,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Protocol, TypeVar
 
-from diag.errors import CorruptCapture, DiagError, SpoolUnwritable
+from diag.errors import DiagError, SpoolUnwritable
 from diag.model import MANIFEST, Artifact, Capture, Missing, valid_name
 from diag.spool.files import (
     PART,
@@ -25,12 +25,11 @@ from diag.spool.files import (
     write_part,
     writing,
 )
+from diag.spool.manifest import DRAFT, read_draft
 from diag.spool.order import OTHER
 
-DRAFT = ".draft.jsonl"
 KILLED = Missing("artifacts", "the agent was killed while it wrote this capture")
-MANIFEST_LIMIT = 16 * 1024 * 1024
-
+MOVED = "moved"  # no loss: another spool takes the capture, and counts it
 
 T = TypeVar("T")
 
@@ -42,12 +41,12 @@ class Queue(Protocol):
         """Raise SpoolUnwritable unless there is room, and count what is written already."""
         ...
 
-    def publish(self, folder: Path) -> Path:
+    def publish(self, folder: Path, capture: Capture) -> Path:
         """Move the whole folder to the waiting ones."""
         ...
 
     def discard(self, folder: Path, reason: str) -> None:
-        """Remove the draft's folder and count the loss."""
+        """Remove the draft's folder and count the loss; where it is MOVED, take the reception back instead."""
         ...
 
 
@@ -57,12 +56,13 @@ class Draft:
     A collector may write straight into `folder` and then `add` the file under its own name.
     """
 
-    def __init__(self, queue: Queue, folder: Path, descriptor: int, rank: int = OTHER) -> None:
+    def __init__(self, queue: Queue, folder: Path, descriptor: int, rank: int = OTHER, *, moves: bool = False) -> None:
         self.folder = folder
         self.capture_id = folder.name
         self._queue = queue
         self._descriptor = descriptor  # holds the flock that says: its writer lives
         self._rank = rank
+        self._moves = moves  # where it is refused here, it is begun again elsewhere
         self._artifacts: dict[str, Artifact] = {}
         self._trouble = "abandoned"
 
@@ -71,9 +71,14 @@ class Draft:
         """What was added so far, in order."""
         return tuple(self._artifacts.values())
 
-    def start(self, capture: Capture) -> None:
+    def start(self, capture: Capture, size_bytes: int) -> None:
         """Write down what is known before the first artifact, so that an orphan keeps its identity."""
-        self._attempt(lambda: write_file(self.folder / DRAFT, _line(capture.to_json())))
+
+        def note() -> None:
+            self._queue.make_room(size_bytes, self._rank)
+            write_file(self.folder / DRAFT, _line(capture.to_json()))
+
+        self._attempt(note)
 
     def add(self, name: str, kind: str, format: str, content_type: str, content: bytes | Path) -> Artifact:  # noqa: A002
         """Store one file durably; returns its entry for the manifest.
@@ -187,7 +192,7 @@ class Draft:
         write_file(self.folder / MANIFEST, json.dumps(capture.to_json(), indent=1).encode())
         (self.folder / DRAFT).unlink(missing_ok=True)
         sync_folder(self.folder)
-        return self._queue.publish(self.folder)
+        return self._queue.publish(self.folder, capture)
 
     def _finish_parts(self, noted: dict[str, Artifact]) -> None:
         """A part that was noted is whole, and lacks only its name; any other was cut off."""
@@ -203,41 +208,8 @@ class Draft:
             with writing(self.folder):
                 return step()
         except SpoolUnwritable as error:
-            self._trouble = reason_of(error)
+            self._trouble = MOVED if self._moves else reason_of(error)
             raise
-
-
-def read_capture(path: Path) -> Capture:
-    """The capture that a manifest describes. Raises CorruptCapture."""
-    with open_plain(path) as source:
-        return _parse(source.read(MANIFEST_LIMIT), path)
-
-
-def read_draft(folder: Path) -> tuple[Capture, dict[str, Artifact]]:
-    """What a draft's writer knew, and the files it noted. Raises CorruptCapture."""
-    with open_plain(folder / DRAFT) as source:
-        first, *rest = source.read(MANIFEST_LIMIT).split(b"\n")
-    noted: dict[str, Artifact] = {}
-    for line in rest:
-        try:
-            artifact = Artifact.from_json(json.loads(line))
-        except _MALFORMED:
-            continue  # the last line may be torn
-        noted[artifact.name] = artifact
-    return _parse(first, folder / DRAFT), noted
-
-
-_MALFORMED = (KeyError, TypeError, ValueError, AttributeError, RecursionError)
-
-
-def _parse(content: bytes, path: Path) -> Capture:
-    try:
-        capture = Capture.from_json(json.loads(content))
-    except _MALFORMED as error:
-        raise CorruptCapture(f"{path} does not describe a capture: {type(error).__name__} {error}.") from error
-    if capture.capture_id != path.parent.name:
-        raise CorruptCapture(f"{path} describes another capture, {capture.capture_id}.")
-    return capture
 
 
 def _found(path: Path, noted: Artifact | None) -> Artifact:

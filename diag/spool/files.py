@@ -200,9 +200,35 @@ def names(folder: Path) -> list[str]:
         return []
 
 
+def subfolders(folder: Path) -> Iterator[str]:
+    """The names of the folders in a folder; none where it cannot be listed. A link is no folder."""
+    try:
+        with os.scandir(folder) as entries:
+            yield from (entry.name for entry in entries if entry.is_dir(follow_symlinks=False))
+    except (FileNotFoundError, NotADirectoryError, PermissionError):
+        return
+
+
+def is_folder(path: Path) -> bool:
+    """Whether it is a folder itself, not a link to one."""
+    try:
+        return stat.S_ISDIR(path.lstat().st_mode)
+    except OSError:
+        return False
+
+
 def folders(root: Path, state: str) -> list[Path]:
-    """The folders of the captures in a state, oldest first."""
-    return [root / state / name for name in names(root / state) if valid_id(name)]
+    """The folders in a state whose names are ids alone, oldest first."""
+    return [root / state / name for name in sorted(subfolders(root / state)) if valid_id(name)]
+
+
+def carry(folder: Path, target: Path) -> Path:
+    """Move a folder, also one that somebody took the permissions of; returns where it is."""
+    try:
+        return folder.rename(target)
+    except PermissionError:
+        folder.chmod(0o700)
+        return folder.rename(target)
 
 
 def footprint(folder: Path) -> int:
@@ -214,8 +240,8 @@ def footprint(folder: Path) -> int:
                 total += (
                     BLOCK if entry.is_dir(follow_symlinks=False) else blocks(entry.stat(follow_symlinks=False).st_size)
                 )
-    except FileNotFoundError:
-        return 0
+    except (FileNotFoundError, PermissionError):
+        return total
     return total
 
 

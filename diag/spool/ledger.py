@@ -1,8 +1,9 @@
 """What the folders cannot tell: how many captures were received, and what became of those that are gone.
 
 Lines are appended and fsynced, one `{"received": id}` and later one `{"stored": id}` or `{"dropped": id, "reason": …}`
-a capture. The file's blocks are allocated in advance, so that a loss can be counted on a full disk. When it is nearly
-full it is folded into `totals.json` by one rename; the generation in both names makes the fold happen once.
+a capture; `{"moved": id}` takes the first back, because another spool takes the capture in. The file's blocks are
+allocated in advance, so that a loss can be counted on a full disk. When it is nearly full it is folded into
+`totals.json` by one rename; the generation in both names makes the fold happen once.
 
 Everything here is called with the spool's lock held.
 """
@@ -20,12 +21,14 @@ from diag.spool.files import allocate, sync_folder, write_all, write_file
 
 SIZE = 64 * 1024
 FOLD_AT = SIZE - 8 * 1024
+OUTCOMES = ("stored", "dropped", "moved")
+READ_AT_MOST = 64 * SIZE  # it is folded long before, so only a broken disk has more
 FOOTPRINT = 2 * SIZE + 4096  # on disk at most: while it is folded there are two, and the totals
 
 
 @dataclass(slots=True)
 class Book:
-    """The ledger as read: totals, and the ids since the last fold. `settled` maps an id to "stored" or "dropped"."""
+    """The ledger as read: totals, and the ids since the last fold. `settled` maps an id to what became of it."""
 
     generation: int = 0
     received: int = 0
@@ -37,20 +40,38 @@ class Book:
     torn: int = 0  # bytes behind it that a killed writer left
 
     def add(self, line: dict[str, Any]) -> None:
-        """Count one line; the same id counts once."""
-        if (capture_id := line.get("received")) is not None:
-            self.received += capture_id not in self.begun
-            self.begun.add(capture_id)
+        """Count one line; the same id counts once. Raises KeyError, TypeError or ValueError where it is none."""
+        if "received" in line:
+            self._begin(_text(line["received"]))
             return
-        outcome = "stored" if "stored" in line else "dropped"
-        capture_id = line[outcome]
+        outcome = next(one for one in OUTCOMES if one in line)
+        capture_id = _text(line[outcome])
         if capture_id in self.settled:
             return
         self.settled[capture_id] = outcome
         if outcome == "stored":
             self.stored += 1
-        else:
+        elif outcome == "dropped":
             self.dropped[str(line.get("reason", ""))] += 1
+        else:
+            self.received -= 1
+
+    def _begin(self, capture_id: str) -> None:
+        if self.settled.get(capture_id) == "moved":  # it came back: nobody else took it
+            del self.settled[capture_id]
+        elif capture_id in self.begun:
+            return
+        self.begun.add(capture_id)
+        self.received += 1
+
+
+_MALFORMED = (ValueError, KeyError, AttributeError, TypeError, OverflowError, RecursionError, StopIteration)
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"{value!r} is no id")
+    return value
 
 
 class Ledger:
@@ -64,7 +85,8 @@ class Ledger:
         """The book as it stands. A torn last line was never acknowledged, and does not count."""
         book = self._read_totals()
         try:
-            content = self._path(book.generation).read_bytes()
+            with self._path(book.generation).open("rb") as file:
+                content = file.read(READ_AT_MOST)
         except FileNotFoundError:
             return book
         written = content[: content.index(0)] if 0 in content else content
@@ -73,7 +95,7 @@ class Ledger:
         for line in written[: book.end].splitlines():
             try:
                 book.add(json.loads(line))
-            except (ValueError, KeyError, AttributeError, TypeError):
+            except _MALFORMED:
                 continue  # a block that the disk lost: what the folders hold still counts
         return book
 
@@ -85,9 +107,13 @@ class Ledger:
         """Record that the store has it. Raises OSError."""
         self._append(book, {"stored": capture_id})
 
-    def dropped(self, book: Book, capture_id: str, reason: str) -> None:
-        """Record that it is lost, and why. Raises OSError."""
-        self._append(book, {"dropped": capture_id, "reason": reason})
+    def dropped(self, book: Book, reason: str, *capture_ids: str) -> None:
+        """Record that they are lost, and why. Raises OSError."""
+        self._append(book, *({"dropped": capture_id, "reason": reason} for capture_id in capture_ids))
+
+    def moved(self, book: Book, capture_id: str) -> None:
+        """Record that it is none of ours: another spool counts it. Raises OSError."""
+        self._append(book, {"moved": capture_id})
 
     def full(self, book: Book) -> bool:
         """Whether it is time to fold."""
@@ -121,14 +147,14 @@ class Ledger:
             )
         except FileNotFoundError:
             return Book()
-        except (ValueError, KeyError, AttributeError, TypeError):
+        except _MALFORMED:
             # Renamed whole, so only a broken disk gets here; go on with the youngest ledger there is.
             found = [int(path.suffix[1:]) for path in self._folder.glob("ledger.*") if path.suffix[1:].isdigit()]
             return Book(generation=max(found, default=0))
 
-    def _append(self, book: Book, line: dict[str, Any]) -> None:
+    def _append(self, book: Book, *lines: dict[str, Any]) -> None:
         path = self._path(book.generation)
-        text = json.dumps(line).encode() + b"\n"
+        text = b"".join(json.dumps(line).encode() + b"\n" for line in lines)
         if not path.exists():
             self._create(path)
         descriptor = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
@@ -140,7 +166,8 @@ class Ledger:
             os.close(descriptor)
         book.end += len(text)
         book.torn = 0
-        book.add(line)
+        for line in lines:
+            book.add(line)
 
     def _create(self, path: Path) -> None:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)

@@ -3,60 +3,44 @@
 from __future__ import annotations
 
 import os
-import shutil
-from collections.abc import Iterator
+from collections.abc import Container, Iterable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from itertools import chain, islice
 from pathlib import Path
-from typing import Any
+from typing import TypeVar
 
 from diag.config import MIB, Settings
 from diag.errors import CorruptCapture, DiagError, NoSuchCapture, SpoolUnwritable
 from diag.model import MANIFEST, Capture, moment_of, now, valid_id, valid_name
-from diag.spool.draft import DRAFT, Draft, read_capture
+from diag.spool.account import Account
+from diag.spool.draft import MOVED, Draft
 from diag.spool.files import (
     BLOCK,
     blocks,
     digest,
-    folders,
+    footprint,
+    is_folder,
     locked,
     names,
     open_folder,
     reason_of,
-    sync_folder,
     try_lock,
     write_file,
     writing,
 )
 from diag.spool.ledger import FOOTPRINT, Book, Ledger
-from diag.spool.order import Item, in_order, rank
-from diag.spool.room import Room
+from diag.spool.manifest import DRAFT, read_capture
+from diag.spool.order import OTHER, in_turns, likeness, newest_first, rank
+from diag.spool.room import Room, Tally, Victim
+from diag.spool.shelf import Entry, id_of
+from diag.spool.states import States
 from diag.spool.usage import Usage
 
-STATES = ("new", "pending", "completed", "quarantine")
 COMPLETED_KEPT = 200
+AT_A_TIME = 64  # so many go while the lock is held, and their lines fit into what the ledger has in reserve
 REASON = ".reason"
-_GONE = ".gone-"
 _DRAFT_BYTES = 4 * BLOCK  # folder, draft, manifest
-
-
-@dataclass(frozen=True, slots=True)
-class Account:
-    """Where every capture is: `received = stored + pending + quarantined + dropped`.
-
-    Pending includes those that are being written.
-    """
-
-    received: int = 0
-    stored: int = 0
-    pending: int = 0
-    quarantined: int = 0
-    dropped: dict[str, int] = field(default_factory=dict)
-    oldest_pending_s: float | None = None
-
-    def to_json(self) -> dict[str, Any]:
-        """The account as `diag flush --json` prints it."""
-        return {name: getattr(self, name) for name in self.__slots__}
+T = TypeVar("T")
 
 
 class Spool:
@@ -67,38 +51,56 @@ class Spool:
 
     def __init__(self, root: Path, quota_bytes: int, floor_bytes: int) -> None:
         self.root = root
+        self._states = States(root)
         self._room = Room(root, quota_bytes, floor_bytes, overhead_bytes=FOOTPRINT + BLOCK)
         self._ledger = Ledger(root)
         self._usage = Usage(root / "usage")
 
     @classmethod
     def of(cls, settings: Settings) -> Spool:
-        """The spool that the settings name."""
+        """The first spool that the settings name."""
         return cls(settings.spool_dir, settings.spool_quota_mb * MIB, settings.spool_floor_mb * MIB)
 
-    def begin(self, capture: Capture) -> Draft:
-        """Start writing a capture. Raises SpoolUnwritable; the loss is counted where that can be done."""
+    def begin(self, capture: Capture, *, moves: bool = False) -> Draft:
+        """Start writing a capture. Raises SpoolUnwritable; the loss is counted where that can be done.
+
+        Where it `moves`, a refusal is no loss but takes the reception back: the caller begins it in another spool.
+        """
         if not valid_id(capture.capture_id):
             raise DiagError(f"{capture.capture_id!r} is no capture id.", "")
         with self._locked(make=True) as book:
-            draft = Draft(self, *self._open_new(book, capture.capture_id), rank(capture.kind))
+            folder, descriptor = self._open_new(book, capture.capture_id, moves)
+        draft = Draft(self, folder, descriptor, rank(capture.kind), moves=moves)
         try:
-            self.make_room(_DRAFT_BYTES, rank(capture.kind))
-            draft.start(capture)
-        except SpoolUnwritable as error:
-            draft.abandon(reason_of(error))
+            draft.start(capture, _DRAFT_BYTES)
+        except SpoolUnwritable:
+            draft.abandon()
             raise
         return draft
 
-    def pending(self) -> list[Path]:
-        """The folders of the captures that wait, the most urgent first."""
+    def pending(self) -> Iterator[Path]:
+        """The folders of the captures that wait, the most urgent first, read as far as they are asked for.
+
+        Others add and remove meanwhile: `load` says of each whether it is still there. Each is given once.
+        """
         with writing(self.root):
-            return [one.folder for one in in_order(self._room.items("pending"))]
+            yield from in_turns(self._states.pending)
+
+    def newest(self) -> Iterator[Path]:
+        """The folders of the captures that wait, the newest first, read as far as they are asked for."""
+        with writing(self.root):
+            yield from newest_first(self._states.pending)
+
+    def starting_with(self, id_prefix: str) -> Iterator[Path]:
+        """The folders of the captures that wait and whose ids start like this."""
+        with writing(self.root):
+            for shelf in self._states.pending:
+                yield from shelf.starting_with(id_prefix)
 
     def read(self, folder: Path) -> Capture:
         """The manifest of a capture in the spool. Raises CorruptCapture, NoSuchCapture."""
-        if not folder.is_dir():
-            raise NoSuchCapture(f"{folder.name} is not in the spool any more.")
+        if not is_folder(folder):
+            raise NoSuchCapture(f"{id_of(folder)} is not in the spool any more.")
         return read_capture(folder / MANIFEST)
 
     def load(self, folder: Path) -> Capture:
@@ -114,63 +116,90 @@ class Spool:
     def stored(self, capture_id: str) -> None:
         """The store has it: count it, and keep the manifest alone for a while."""
         with self._locked() as book:
-            folder = self._folder(capture_id, "pending", "quarantine")
+            folder = self._states.find(capture_id, "pending", "quarantine")
             if folder is not None:
                 if capture_id not in book.settled:
                     self._ledger.stored(book, capture_id)
-                self._settle(book, folder)
+                self._states.settle(book, folder)
                 self._prune()
 
     def drop(self, capture_id: str, reason: str) -> None:
         """Remove it and count the loss."""
         with self._locked() as book:
-            folder = self._folder(capture_id, "new", "pending", "quarantine")
+            folder = self._states.find(capture_id, "new", "pending", "quarantine")
             if folder is not None:
                 self._lose(book, folder, reason)
 
     def quarantine(self, capture_id: str, reason: str) -> None:
         """Set it aside for a person to look at, with the reason beside it."""
         with self._locked() as book:
-            folder = self._folder(capture_id, "new", "pending")
+            folder = self._states.find(capture_id, "new", "pending")
             if folder is None:
                 return
             if capture_id in book.settled:
-                self._settle(book, folder)
+                self._states.settle(book, folder)
                 return
             with suppress(OSError):  # on a full disk it is set aside without
                 write_file(folder / REASON, f"{reason}\n".encode("utf-8", "backslashreplace"))
-            self._move(folder, "quarantine")
+            self._states.set_aside(folder)
 
-    def recover(self) -> list[str]:
-        """Finish what killed writers left; returns the ids that wait now because of it."""
+    def refuse(self, capture_id: str, reason: str) -> None:
+        """Count a capture that no spool could take: received here, and lost."""
+        with self._locked(make=True) as book:
+            self._ledger.received(book, capture_id)
+            self._ledger.dropped(book, reason, capture_id)
+
+    def knows(self, capture_id: str) -> bool:
+        """Whether it was received here, as far back as the books tell."""
+        if not is_folder(self.root):
+            return False
+        with self._locked() as book:
+            known = capture_id in book.begun and book.settled.get(capture_id) != MOVED
+            return known or self._states.find(capture_id, "new", "pending", "completed", "quarantine") is not None
+
+    def unfinished(self) -> bool:
+        """Whether there may be something for `recover`, at the cost of listing two folders."""
+        with writing(self.root):
+            return self._states.unfinished()
+
+    def recover(self, elsewhere: tuple[Spool, ...] = ()) -> list[str]:
+        """Finish what killed writers left; returns the ids that wait now because of it.
+
+        What a spool `elsewhere` has taken since is not ours any more.
+        """
         if not self.root.is_dir():
             return []
-        with self._locked() as book:
-            self._repair(book)
-            orphans = [(folder, held) for folder in folders(self.root, "new") if (held := _claim(folder)) is not None]
-        finished = [self._finish(folder, held) for folder, held in orphans]
+        with self._locked(make=True) as book:
+            self._states.repair(book)
+            self._states.sweep()
+        for batch in _batches(list(self._states.of_old())):
+            with self._locked():
+                for folder in filter(is_folder, batch):
+                    self._adopt(folder)
+        with self._locked():
+            orphans = self._states.orphans()
+        finished = [self._finish(folder, held, elsewhere) for folder, held in orphans]
         return [capture_id for capture_id in finished if capture_id]
 
     def account(self) -> Account:
         """Where every capture is, exact at this moment."""
         if not self.root.is_dir():
             return Account()
+        self._count(())  # brings the folders into memory before anybody has to wait for the lock
         with self._locked() as book:
-            waiting = [*names(self.root / "new"), *names(self.root / "pending")]
-            here = [capture_id for capture_id in waiting if valid_id(capture_id) and capture_id not in book.settled]
-            quarantined = sum(one not in book.settled for one in names(self.root / "quarantine"))
-        known = book.stored + len(here) + quarantined + book.dropped.total()
+            pending, oldest, quarantined = self._count(book.settled)
+        known = book.stored + pending + quarantined + book.dropped.total()
         dropped = dict(sorted(book.dropped.items()))
         if book.received > known:  # somebody removed folders by hand, or a writer was killed before it had one
             dropped["lost"] = dropped.get("lost", 0) + book.received - known
-        oldest = (now() - moment_of(min(here))).total_seconds() if here else None
+        waited = (now() - moment_of(oldest)).total_seconds() if oldest else None
         return Account(
             received=max(book.received, known),
             stored=book.stored,
-            pending=len(here),
+            pending=pending,
             quarantined=quarantined,
             dropped=dropped,
-            oldest_pending_s=None if oldest is None else max(0.0, round(oldest, 3)),
+            oldest_pending_s=None if waited is None else max(0.0, round(waited, 3)),
         )
 
     def make_room(self, size_bytes: int, rank: int, written_bytes: int = 0) -> None:
@@ -179,54 +208,55 @@ class Spool:
         `written_bytes` stand on the disk already, in a draft, and only count.
         """
         needed = blocks(size_bytes)
-        with self._locked() as book:
-            at_most = self._usage.read()
-            more = needed + blocks(written_bytes)
-            if at_most is None or at_most + more > self._room.quota_bytes or self._room.short(needed) > 0:
-                chosen, at_most = self._room.choose(needed, rank)
-                more = needed  # the walk has seen what is written
-                for one in chosen:
-                    self._evict(book, one, "quota")
-            self._usage.write(at_most + more)
-
-    def publish(self, folder: Path) -> Path:
-        """Move a finished draft to the waiting ones, durably; returns where it is."""
         with self._locked():
-            return self._move(folder, "pending")
+            at_most, more = self._usage.read(), needed + blocks(written_bytes)
+            if at_most is not None and at_most + more <= self._room.quota_bytes and self._room.short(needed) <= 0:
+                self._usage.write(at_most + more)
+                return
+        # The first walk is made without the lock: whoever waits for it waits for the second only, out of memory.
+        pending, aside = self._states.pending, self._states.aside
+        tally = Tally(chain.from_iterable(shelf.walk() for shelf in (*pending, aside)))
+        with self._locked():
+            plan = self._room.plan(pending, aside, tally, needed, rank)
+            self._usage.write(plan.used_bytes + needed)
+        for batch in _batches(plan.victims):
+            with self._locked() as book:
+                self._evict(book, [one for one in batch if is_folder(one.folder)])
+
+    def publish(self, folder: Path, capture: Capture) -> Path:
+        """Move a finished draft to the waiting ones, durably; returns where it is."""
+        entry = Entry(id_of(folder), footprint(folder), likeness(capture))
+        with self._locked():
+            return self._states.pending[rank(capture.kind)].take_in(folder, entry.name)
 
     def discard(self, folder: Path, reason: str) -> None:
-        """Remove a draft and count the loss."""
+        """Remove a draft and count the loss; where it is MOVED, take the reception back instead."""
         with self._locked() as book:
-            if folder.is_dir():
+            if is_folder(folder):
                 self._lose(book, folder, reason)
 
     @contextmanager
     def _locked(self, make: bool = False) -> Iterator[Book]:
         with writing(self.root):
             if make:
-                self._make_folders()
+                self._states.make()
             with locked(self.root / "lock"):
                 book = self._ledger.read()
                 yield book
                 if self._ledger.full(book):
                     self._fold(book)
 
-    def _make_folders(self) -> None:
-        self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
-        for state in STATES:
-            (self.root / state).mkdir(mode=0o700, exist_ok=True)
-
-    def _open_new(self, book: Book, capture_id: str) -> tuple[Path, int]:
+    def _open_new(self, book: Book, capture_id: str, moves: bool) -> tuple[Path, int]:
         """Make the draft's folder and lock it. An orphan of the same id, which is the same event, is taken over."""
-        if capture_id in book.settled or self._folder(capture_id, "pending", "completed", "quarantine"):
+        if capture_id in book.settled or self._states.find(capture_id, "pending", "completed", "quarantine"):
             raise DiagError(f"Capture {capture_id} is recorded already.", "")
-        folder = self.root / "new" / capture_id
-        if folder.is_dir():
-            held = _claim(folder)
+        folder = self._states.new / capture_id
+        if is_folder(folder):
+            held = self._states.claim(folder)
             if held is None:
                 raise DiagError(f"Capture {capture_id} is being recorded by somebody else.", "")
             os.close(held)
-            self._remove(folder)
+            self._states.remove(folder)
         else:
             self._ledger.received(book, capture_id)
         try:
@@ -234,69 +264,69 @@ class Spool:
                 folder.mkdir(mode=0o700)
                 descriptor = open_folder(folder)
         except SpoolUnwritable as error:
-            self._ledger.dropped(book, capture_id, reason_of(error))
+            self._write_off(book, capture_id, MOVED if moves else reason_of(error))
             raise
         try_lock(descriptor)
         return folder, descriptor
 
     def _lose(self, book: Book, folder: Path, reason: str) -> None:
-        if folder.name not in book.settled:
-            self._ledger.dropped(book, folder.name, reason)
-        self._settle(book, folder)
+        if id_of(folder) not in book.settled:
+            self._write_off(book, id_of(folder), reason)
+        self._states.settle(book, folder)
 
-    def _settle(self, book: Book, folder: Path) -> None:
-        """Do to the folder what the ledger says already; repeated after a crash."""
-        if book.settled[folder.name] == "stored":
-            kept = folder.rename(self.root / "completed" / folder.name)
-            _strip(kept)
+    def _write_off(self, book: Book, capture_id: str, reason: str) -> None:
+        if reason == MOVED:
+            self._ledger.moved(book, capture_id)
         else:
-            self._remove(folder)
+            self._ledger.dropped(book, reason, capture_id)
 
-    def _remove(self, folder: Path) -> None:
-        # Out of sight by one rename first: half a removed folder must never look like a damaged capture.
-        gone = self.root / "new" / f"{_GONE}{folder.name}"
-        shutil.rmtree(gone, ignore_errors=True)
-        shutil.rmtree(folder.rename(gone))
-
-    def _move(self, folder: Path, state: str) -> Path:
-        moved = folder.rename(self.root / state / folder.name)
-        sync_folder(moved.parent)
-        sync_folder(folder.parent)
-        return moved
-
-    def _evict(self, book: Book, one: Item, reason: str) -> None:
-        if one.folder.parent.name == "completed":
-            self._remove(one.folder)
-        else:
-            self._lose(book, one.folder, reason)
+    def _evict(self, book: Book, victims: list[Victim]) -> None:
+        lost = [id_of(one.folder) for one in victims if one.waiting and id_of(one.folder) not in book.settled]
+        if lost:
+            self._ledger.dropped(book, "quota", *lost)
+        for one in victims:
+            if one.waiting:
+                self._states.settle(book, one.folder)
+            else:
+                self._states.remove(one.folder)
+        at_most = self._usage.read()
+        if at_most is not None:
+            self._usage.write(at_most - sum(one.size_bytes for one in victims))
 
     def _prune(self) -> None:
-        for capture_id in names(self.root / "completed")[:-COMPLETED_KEPT]:
-            self._remove(self.root / "completed" / capture_id)
-
-    def _repair(self, book: Book) -> None:
-        """Do what a killed process had written into the ledger but not done yet."""
-        for folder in [one for state in ("new", "pending", "quarantine") for one in folders(self.root, state)]:
-            if folder.name in book.settled:
-                self._settle(book, folder)
-        for folder in folders(self.root, "completed"):
-            _strip(folder)
-        for gone in (self.root / "new").glob(f"{_GONE}*"):
-            shutil.rmtree(gone)
+        for capture_id in names(self._states.completed)[:-COMPLETED_KEPT]:
+            if is_folder(self._states.completed / capture_id):
+                self._states.remove(self._states.completed / capture_id)
 
     def _fold(self, book: Book) -> None:
         try:
-            self._repair(book)
+            self._states.repair(book)
             self._ledger.fold(book)
         except OSError:
             return  # the lines stay; the next one that finds room folds them
 
-    def _finish(self, folder: Path, descriptor: int) -> str | None:
+    def _adopt(self, folder: Path) -> None:
+        """Shelve a capture that an older diag left in `pending` or `quarantine` under its id alone."""
+        if folder.parent.name == "quarantine":
+            self._states.set_aside(folder)
+            return
+        try:
+            capture: Capture | None = read_capture(folder / MANIFEST)
+        except CorruptCapture:
+            capture = None
+        entry = Entry(id_of(folder), footprint(folder), likeness(capture))
+        self._states.pending[rank(capture.kind) if capture else OTHER].take_in(folder, entry.name)
+
+    def _finish(self, folder: Path, descriptor: int, elsewhere: tuple[Spool, ...]) -> str | None:
         draft = Draft(self, folder, descriptor)
         try:
-            if (folder / MANIFEST).exists() and self._is_whole(folder):
+            if any(spool.knows(folder.name) for spool in elsewhere):
+                draft.abandon(MOVED)
+                return None
+            capture = self._whole(folder)
+            if capture is not None:
                 (folder / DRAFT).unlink(missing_ok=True)
-                self.publish(folder)
+                self.publish(folder, capture)
                 return folder.name
             return folder.name if draft.finish_orphan() else None
         except CorruptCapture as error:
@@ -308,29 +338,26 @@ class Spool:
         finally:
             draft.close()
 
-    def _is_whole(self, folder: Path) -> bool:
+    def _whole(self, folder: Path) -> Capture | None:
         try:
-            self.load(folder)
+            return self.load(folder)
         except CorruptCapture:
-            return False
-        return True
-
-    def _folder(self, capture_id: str, *states: str) -> Path | None:
-        if not valid_id(capture_id):
             return None
-        return next((path for state in states if (path := self.root / state / capture_id).is_dir()), None)
+
+    def _count(self, settled: Container[str]) -> tuple[int, str | None, int]:
+        """How many wait, the oldest of them, and how many are set aside."""
+        waiting, oldest = 0, None
+        for name in chain(self._states.drafts(), *(shelf.walk() for shelf in self._states.pending)):
+            capture_id = name[:36]
+            if capture_id not in settled:
+                waiting += 1
+                if oldest is None or capture_id < oldest:
+                    oldest = capture_id
+        quarantined = sum(name[:36] not in settled for name in self._states.aside.walk())
+        return waiting, oldest, quarantined
 
 
-def _claim(folder: Path) -> int | None:
-    """A descriptor that holds the folder's flock, or None where its writer lives."""
-    descriptor = open_folder(folder)
-    if try_lock(descriptor):
-        return descriptor
-    os.close(descriptor)
-    return None
-
-
-def _strip(folder: Path) -> None:
-    for path in folder.iterdir():
-        if path.name != MANIFEST:
-            path.unlink()
+def _batches(items: Iterable[T]) -> Iterator[list[T]]:
+    left = iter(items)
+    while batch := list(islice(left, AT_A_TIME)):
+        yield batch

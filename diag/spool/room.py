@@ -3,16 +3,73 @@
 from __future__ import annotations
 
 import os
+from array import array
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
+from typing import NamedTuple
 
-from diag.errors import CorruptCapture
-from diag.model import MANIFEST, Capture
-from diag.spool.draft import read_capture
+from diag.config import MIB
 from diag.spool.files import DISK_FULL, NoRoom, folders, footprint
-from diag.spool.order import Item, item, victims
+from diag.spool.order import RANKS
+from diag.spool.shelf import Entry, Shelf
 
-MIB = 1024 * 1024
 SLACK = 32  # one part in so many of the quota
+MANY = 4096  # so many go at most for the sake of the next ones
+_SLOTS = 1 << 18  # two likenesses in one slot are taken for one: that can only cost an end
+
+
+class Victim(NamedTuple):
+    """A folder that is to go. One that is not `waiting` is no loss."""
+
+    folder: Path
+    size_bytes: int
+    waiting: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What goes, and how much was used before it went."""
+
+    victims: list[Victim]
+    used_bytes: int
+
+
+class Tally:
+    """How many of each likeness wait, and what they take: in a megabyte, however many there are."""
+
+    def __init__(self, names: Iterable[str] = ()) -> None:
+        self.size_bytes = 0
+        self._counts = array("I", bytes(4 * _SLOTS))
+        for name in names:
+            self.add(Entry.of(name))
+
+    def add(self, entry: Entry) -> int:
+        """Count one more; returns how many of its likeness there are now."""
+        self.size_bytes += entry.size_bytes
+        self._counts[entry.likeness % _SLOTS] += 1
+        return self._counts[entry.likeness % _SLOTS]
+
+    def count(self, entry: Entry) -> int:
+        """How many are like this one."""
+        return self._counts[entry.likeness % _SLOTS]
+
+
+@dataclass(slots=True)
+class _Line:
+    """Captures of equal value, oldest first: as many as can be needed of them, not more."""
+
+    needed_bytes: int
+    ample_bytes: int
+    victims: list[Victim] = field(default_factory=list)
+    size_bytes: int = 0
+
+    def offer(self, victim: Victim) -> None:
+        """Queue up, while more could be needed."""
+        if self.size_bytes < self.needed_bytes or (self.size_bytes < self.ample_bytes and len(self.victims) < MANY):
+            self.victims.append(victim)
+            self.size_bytes += victim.size_bytes
 
 
 class Room:
@@ -23,52 +80,65 @@ class Room:
         self._root = root
         self._floor_bytes = floor_bytes
         self._overhead_bytes = overhead_bytes
-        self._known: dict[str, dict[Path, Item]] = {}  # whole captures never change, so each is looked at once
-
-    def items(self, state: str) -> list[Item]:
-        """What is in a state, oldest first."""
-        known = self._known.get(state, {})
-        self._known[state] = {one: known.get(one) or _look(one) for one in folders(self._root, state)}
-        return list(self._known[state].values())
 
     def short(self, needed: int) -> int:
         """How many bytes are lacking until the floor is kept."""
         return needed + self._floor_bytes - _free(self._root)
 
-    def choose(self, needed: int, rank: int) -> tuple[list[Item], int]:
-        """Walk through everything: what to evict so that `needed` bytes fit, and what is used then. Raises NoRoom."""
-        completed, quarantined, pending = (self.items(state) for state in ("completed", "quarantine", "pending"))
-        idle = [*completed, *quarantined]
-        used = sum(one.size_bytes for one in (*idle, *pending)) + self._overhead_bytes
+    def plan(self, pending: Sequence[Shelf], aside: Shelf, tally: Tally, needed: int, rank: int) -> Plan:
+        """Walk through all names: what has to go so that `needed` bytes fit for a capture of this rank. Raises NoRoom.
+
+        What is idle goes first. Of what waits, repeats go before the first and the last of a likeness, then profiles
+        before reports before crashes, the oldest first. Nothing that waits goes for something less urgent, and nothing
+        goes where it would not be enough.
+        """
+        over = max(0, self._overhead_bytes + tally.size_bytes + needed - self.quota_bytes)
+        limits = (over, over + self.quota_bytes // SLACK)
+        idle, repeats, ends = _Line(*limits), [_Line(*limits) for _ in RANKS], [_Line(*limits) for _ in RANKS]
+        stored = [Victim(folder, footprint(folder), waiting=False) for folder in folders(self._root, "completed")]
+        used = self._overhead_bytes + sum(one.size_bytes for one in stored)
         used += sum(footprint(folder) for folder in folders(self._root, "new"))
-        chosen = self._for_quota(used + needed - self.quota_bytes, idle, pending, rank)
-        if chosen is None:
+        for name in aside.walk():
+            used += (size := Entry.of(name).size_bytes)
+            idle.offer(Victim(aside.path(name), size))
+        seen = Tally()
+        for own, shelf in enumerate(pending):
+            for name in shelf.walk():
+                entry = Entry.of(name)
+                before = seen.add(entry) - 1
+                if own >= rank:
+                    repeated = 0 < before < tally.count(entry) - 1
+                    (repeats if repeated else ends)[own].offer(Victim(shelf.path(name), entry.size_bytes))
+        used += seen.size_bytes
+        waiting = (line.victims for line in (idle, *reversed(repeats), *reversed(ends)))
+        return Plan(self._choose(stored, waiting, used + needed - self.quota_bytes, needed), used)
+
+    def _choose(self, stored: list[Victim], others: Iterable[list[Victim]], over: int, needed: int) -> list[Victim]:
+        # A little more than needed, so that a full spool is not walked through for each capture of a crash loop.
+        ample = self.quota_bytes // SLACK if over > 0 else 0
+        chosen, freed = _first(chain(stored, *others), over, ample)
+        if freed < over:
             limit = f"its quota is {self.quota_bytes // MIB} MB, and nothing in it is less urgent"
             raise NoRoom(f"The spool {self._root} cannot take {needed} bytes more: {limit}.", "quota")
-        freed = sum(one.size_bytes for one in chosen)
         # The disk may be full of other people's files: nothing that waits is thrown away for that.
-        left = [one for one in completed if one not in chosen]
-        extra = victims(left, [], short_bytes=self.short(needed) - freed, rank=rank)
-        if extra is None:
+        short = self.short(needed) - freed
+        extra, more = _first(stored[len(chosen) :], short, 0)
+        if more < short:
             limit = f"{_free(self._root) // MIB} MB are free, and {self._floor_bytes // MIB} MB are to stay free"
             raise NoRoom(f"The disk of the spool {self._root} cannot take {needed} bytes more: {limit}.", DISK_FULL)
-        return [*chosen, *extra], used - freed - sum(one.size_bytes for one in extra)
-
-    def _for_quota(self, over_bytes: int, idle: list[Item], pending: list[Item], rank: int) -> list[Item] | None:
-        if over_bytes <= 0:
-            return []
-        # A little more than needed, so that a full spool is not walked through for each capture of a crash loop.
-        ample = victims(idle, pending, short_bytes=over_bytes + self.quota_bytes // SLACK, rank=rank)
-        return victims(idle, pending, short_bytes=over_bytes, rank=rank) if ample is None else ample
+        return [*chosen, *extra]
 
 
-def _look(folder: Path) -> Item:
-    capture: Capture | None
-    try:
-        capture = read_capture(folder / MANIFEST)
-    except CorruptCapture:
-        capture = None
-    return item(folder, footprint(folder), capture)
+def _first(victims: Iterable[Victim], over: int, ample: int) -> tuple[list[Victim], int]:
+    """From the front until `over` bytes are freed, and some more where there are."""
+    chosen: list[Victim] = []
+    freed = 0
+    for one in victims:
+        if freed >= over and (freed >= over + ample or len(chosen) >= MANY):
+            break
+        chosen.append(one)
+        freed += one.size_bytes
+    return chosen, freed
 
 
 def _free(root: Path) -> int:

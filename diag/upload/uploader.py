@@ -6,7 +6,10 @@ import random
 import threading
 import time
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import reduce
+from operator import add
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +25,7 @@ from diag.errors import (
     StoreUnreachable,
 )
 from diag.model import MANIFEST
-from diag.spool import Spool
+from diag.spool import Spool, id_of
 from diag.spool.files import digest
 from diag.upload import accounts, keys
 from diag.upload.store import Store
@@ -40,6 +43,15 @@ class Drained:
     failed: int = 0
     quarantined: int = 0
     trouble: DiagError | None = None
+
+    def __add__(self, other: Drained) -> Drained:
+        """What two passes did together."""
+        return Drained(
+            self.stored + other.stored,
+            self.failed + other.failed,
+            self.quarantined + other.quarantined,
+            self.trouble or other.trouble,
+        )
 
     def to_json(self) -> dict[str, Any]:
         """The pass as `diag flush --json` prints it."""
@@ -59,29 +71,34 @@ def drain(spool: Spool, store: Store, tenant: str, *, deadline: float | None) ->
     stored = failed = quarantined = in_a_row = 0
     trouble: DiagError | None = None
     try:
-        waiting = spool.pending()
-    except SpoolUnwritable as error:
-        return Drained(trouble=error)
-    for folder in waiting:
-        if deadline is not None and time.monotonic() >= deadline:
-            trouble = StoreUnreachable(f"The time was up before {store.url} had everything.", "`diag flush` goes on.")
-            break
-        try:
-            if send(spool, store, tenant, folder):
-                stored, in_a_row = stored + 1, 0
-            else:
-                quarantined += 1
-        except NoSuchCapture:
-            continue  # another process was faster
-        except (StoreUnreachable, StoreRefused, SpoolUnwritable) as error:
-            failed, trouble = failed + 1, error
-            break
-        except StoreError as error:
-            # It may be this capture alone, and the next may go through.
-            failed, trouble, in_a_row = failed + 1, error, in_a_row + 1
-            if in_a_row == GIVE_UP_AFTER:
+        for folder in spool.pending():
+            if deadline is not None and time.monotonic() >= deadline:
+                sentence = f"The time was up before {store.url} had everything."
+                trouble = StoreUnreachable(sentence, "`diag flush` goes on.")
                 break
+            try:
+                if send(spool, store, tenant, folder):
+                    stored, in_a_row = stored + 1, 0
+                else:
+                    quarantined += 1
+            except NoSuchCapture:
+                continue  # another process was faster
+            except (StoreUnreachable, StoreRefused) as error:
+                failed, trouble = failed + 1, error
+                break
+            except (StoreError, SpoolUnwritable) as error:
+                # It may be this capture alone, and the next may go through.
+                failed, trouble, in_a_row = failed + 1, error, in_a_row + 1
+                if in_a_row == GIVE_UP_AFTER:
+                    break
+    except SpoolUnwritable as error:  # nobody can tell what waits
+        trouble = error
     return Drained(stored, failed, quarantined, trouble)
+
+
+def drain_all(spools: Iterable[Spool], store: Store, tenant: str, *, deadline: float | None) -> Drained:
+    """Drain one spool after the other; what keeps one of them from it need not keep the next."""
+    return reduce(add, (drain(spool, store, tenant, deadline=deadline) for spool in spools), Drained())
 
 
 def send(spool: Spool, store: Store, tenant: str, folder: Path) -> bool:
@@ -90,10 +107,10 @@ def send(spool: Spool, store: Store, tenant: str, folder: Path) -> bool:
         _put(spool, store, tenant, folder)
     except (CorruptCapture, StoreConflict, StoreRejected) as error:
         if not folder.is_dir():
-            raise NoSuchCapture(f"{folder.name} is not in the spool any more.") from error
-        spool.quarantine(folder.name, str(error))
+            raise NoSuchCapture(f"{id_of(folder)} is not in the spool any more.") from error
+        spool.quarantine(id_of(folder), str(error))
         return False
-    spool.stored(folder.name)
+    spool.stored(id_of(folder))
     return True
 
 

@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 from machine import TIMEOUT_S
-from spooled import make_capture, put_capture
+from spooled import folder_of, make_capture, put_capture
 from viewers import running
 
 from diag import config
@@ -309,9 +309,9 @@ def test_flush_to_a_viewer_that_wants_a_token(run: Run, caught: list[Capture], h
     assert [row["capture_id"] for row in rows(listed)] == [one.capture_id for one in caught]
 
 
-def test_a_quarantined_capture_is_pointed_at(run: Run, caught: list[Capture], home: Path) -> None:
+def test_a_quarantined_capture_is_pointed_at(run: Run, caught: list[Capture]) -> None:
     """What will never be taken is said, with the folder where the reason stands."""
-    folder = home / ".local/state/diag/spool/pending" / caught[0].capture_id
+    folder = folder_of(Spool.of(config.load()), caught[0])
     (folder / "report.json").write_bytes(b"damaged")
 
     answer = run("flush")

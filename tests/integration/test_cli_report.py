@@ -184,12 +184,25 @@ def test_output_that_cannot_be_written(start: Callable, diag: Callable) -> None:
 
 
 def test_spool_that_cannot_be_written(start: Callable, diag: Callable) -> None:
-    """The report is shown all the same; that it could not be kept is said, with exit 1."""
+    """The report is shown all the same, and kept in the second spool."""
     child = start("sleeping_threads.py")
 
     answer = diag("report", str(child.pid), "--json", DIAG_SPOOL="/proc/spool")
 
     assert json.loads(answer.stdout)["header"]["processId"] == child.pid
+    assert answer.returncode == 0
+    assert json.loads(diag("flush", "--json").stdout)["stored"] == 1
+
+
+def test_no_spool_that_can_be_written(start: Callable, diag: Callable) -> None:
+    """The report is shown all the same, its essence is one line of stderr, and the loss is said, with exit 1."""
+    child = start("sleeping_threads.py")
+
+    answer = diag("report", str(child.pid), "--json", DIAG_SPOOL="/proc/spool", DIAG_SPOOL_SECOND="/proc/second")
+
+    report = json.loads(answer.stdout)
+    (line,) = (line for line in answer.stderr.splitlines() if line.startswith("diag-capture: "))
+    assert json.loads(line.removeprefix("diag-capture: "))["capture_id"] == report["captureId"]
     assert answer.returncode == 1
     assert "DIAG_SPOOL" in answer.stderr
 
@@ -204,4 +217,4 @@ def test_store_that_is_down(start: Callable, diag: Callable, home: Path) -> None
     report = json.loads(answer.stdout)
     assert answer.returncode == 5
     assert "diag flush" in answer.stderr
-    assert list(home.rglob(f"spool/pending/*{report['captureId']}*"))
+    assert list(home.rglob(f"spool/pending/**/{report['captureId']}*"))

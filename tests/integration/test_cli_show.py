@@ -40,7 +40,7 @@ def test_a_stored_capture_is_shown(diag: Diag, caught: Capture) -> None:
     """The same report comes from the store once it is there."""
     before = diag("show", caught.capture_id)
     assert diag("flush").returncode == 0
-    assert Spool.of(config.load()).pending() == []
+    assert list(Spool.of(config.load()).pending()) == []
     assert diag("show", caught.capture_id).stdout == before.stdout
 
 

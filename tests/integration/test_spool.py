@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import shutil
 import signal
 import subprocess
 from collections.abc import Callable, Iterator
@@ -19,8 +20,9 @@ from spooled import MIB, make_capture, put_capture
 
 from diag.errors import CorruptCapture, DiagError, NoSuchCapture, SpoolUnwritable
 from diag.model import Capture, new_capture_id, now
-from diag.spool import Account, Spool, ledger, queue, room
+from diag.spool import Account, Spool, id_of, ledger, queue, room
 from diag.spool.files import BLOCK
+from diag.spool.states import STATES
 from diag.spool.usage import Usage
 
 QUOTA = 64 * MIB
@@ -63,7 +65,13 @@ def counts(spool: Spool) -> Account:
 
 def states(spool: Spool) -> dict[str, list[str]]:
     """The ids in each state."""
-    return {state: sorted(path.name for path in (spool.root / state).iterdir()) for state in queue.STATES}
+    depth = {"new": "*", "pending": "*/*/*", "completed": "*", "quarantine": "*/*"}
+    return {state: sorted(id_of(path) for path in (spool.root / state).glob(depth[state])) for state in STATES}
+
+
+def waiting(spool: Spool) -> list[Path]:
+    """The folders of what waits, in the order in which they are sent."""
+    return list(spool.pending())
 
 
 def test_a_committed_capture_is_whole_and_waits(spool: Spool) -> None:
@@ -78,7 +86,8 @@ def test_a_committed_capture_is_whole_and_waits(spool: Spool) -> None:
         folder = draft.commit(capture)
 
     loaded = spool.load(folder)
-    assert folder == spool.root / "pending" / capture.capture_id
+    assert [folder] == waiting(spool)
+    assert id_of(folder) == capture.capture_id
     assert replace(loaded, artifacts=()) == capture
     assert [(one.name, one.size_bytes) for one in loaded.artifacts] == [("report.json", 2), ("cpu.pb.gz", 3_000_000)]
     assert (folder / "cpu.pb.gz").read_bytes() == source.read_bytes()
@@ -104,7 +113,7 @@ def test_files_and_folders_are_private(spool: Spool) -> None:
     for capture in (put_capture(spool) for _ in range(3)):
         last = capture
     spool.stored(last.capture_id)
-    spool.quarantine(spool.pending()[0].name, "because")
+    spool.quarantine(id_of(waiting(spool)[0]), "because")
     spool.begin(make_capture())
 
     found = [spool.root, *spool.root.rglob("*")]
@@ -125,11 +134,11 @@ def test_one_event_has_one_record(spool: Spool) -> None:
     capture = make_capture()
     with spool.begin(capture), pytest.raises(DiagError, match="somebody else"):
         spool.begin(capture)
-    waiting = put_capture(spool)
+    kept = put_capture(spool)
     settled = put_capture(spool)
     spool.drop(settled.capture_id, "test")
 
-    for known in (waiting, settled):
+    for known in (kept, settled):
         with pytest.raises(DiagError, match="recorded already"):
             spool.begin(known)
     assert spool.account().received == 3
@@ -147,7 +156,7 @@ def test_leaving_a_draft_without_commit_counts_a_loss(spool: Spool) -> None:
 
 
 def test_small_crashes_overtake_big_profiles(spool: Spool) -> None:
-    """Crashes go before reports and profiles, small before big, then the oldest first."""
+    """Crashes go before reports and profiles, small before big."""
     old, new = now() - timedelta(hours=1), now()
     profile = put_capture(spool, make_capture("profile", old), b"p" * 10)
     report = put_capture(spool, make_capture("report", old), b"r" * 10)
@@ -155,9 +164,9 @@ def test_small_crashes_overtake_big_profiles(spool: Spool) -> None:
     late = put_capture(spool, make_capture("crash", new), b"c" * 1000)
     early = put_capture(spool, make_capture("crash", old + timedelta(minutes=1)), b"c" * 1100)
 
-    order = [folder.name for folder in spool.pending()]
+    order = [id_of(folder) for folder in spool.pending()]
 
-    assert order == [one.capture_id for one in (early, late, big, report, profile)]
+    assert order == [one.capture_id for one in (late, early, big, report, profile)]
 
 
 def test_a_stored_capture_keeps_its_manifest_for_a_while(spool: Spool, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -194,22 +203,22 @@ def test_a_stored_capture_keeps_its_manifest_for_a_while(spool: Spool, monkeypat
 def test_a_damaged_capture_is_recognised_and_set_aside(spool: Spool, damage: Callable[[Path], object]) -> None:
     """What does not match its manifest is never sent; it goes to quarantine with the reason, and is counted there."""
     put_capture(spool)
-    damage(spool.pending()[0])
+    damage(waiting(spool)[0])
 
     (folder,) = spool.pending()
     with pytest.raises(CorruptCapture) as caught:
         spool.load(folder)
-    spool.quarantine(folder.name, str(caught.value))
+    spool.quarantine(id_of(folder), str(caught.value))
 
     assert spool.account() == Account(received=1, quarantined=1)
-    assert (spool.root / "quarantine" / folder.name / ".reason").read_text().strip() == str(caught.value)
+    assert next(spool.root.glob("quarantine/*/*/.reason")).read_text().strip() == str(caught.value)
 
 
 def test_a_capture_that_went_meanwhile_is_not_damaged(spool: Spool) -> None:
     """Another process may have stored it between the look and the load."""
     put_capture(spool)
     (folder,) = spool.pending()
-    spool.stored(folder.name)
+    spool.stored(id_of(folder))
 
     with pytest.raises(NoSuchCapture):
         spool.load(folder)
@@ -248,7 +257,7 @@ def test_what_is_wanted_least_goes_first(tmp_path: Path) -> None:
         draft.add("cpu.pb.gz", "profile", "pprof", "application/gzip", b"x" * 800_000)
     assert states(spool)["pending"] == sorted([crash.capture_id, second.capture_id])
     assert spool.account().dropped == {"quota": 2}
-    assert profile.capture_id not in str(spool.pending())
+    assert profile.capture_id not in str(waiting(spool))
 
 
 def test_first_and_last_of_a_fingerprint_outlive_the_repeats(tmp_path: Path) -> None:
@@ -318,7 +327,7 @@ def test_a_full_disk_leaves_nothing_torn(
 
 def _drain_when_full(spool: Spool) -> None:
     for folder in spool.pending():
-        spool.stored(folder.name)
+        spool.stored(id_of(folder))
     assert spool.account().pending == 0
     assert balanced(spool.account())
 
@@ -363,7 +372,7 @@ def test_a_read_only_spool_refuses_and_still_reads(spool: Spool, tmp_path: Path)
             with pytest.raises(SpoolUnwritable, match=f"cannot write {view}.*Read-only file system"):
                 attempt()
         assert frozen.recover() == []
-        assert frozen.load(frozen.pending()[0]) == capture
+        assert frozen.load(waiting(frozen)[0]) == capture
         assert frozen.account().pending == 1
 
     assert counts(spool) == Account(received=1, pending=1)
@@ -379,7 +388,7 @@ def test_a_place_where_no_spool_can_be_is_refused(root: str) -> None:
 def test_reading_a_spool_that_does_not_exist_makes_nothing(spool: Spool) -> None:
     """Looking leaves no trace."""
     assert spool.account() == Account()
-    assert spool.pending() == []
+    assert waiting(spool) == []
     assert spool.recover() == []
     assert not spool.root.exists()
 
@@ -500,15 +509,15 @@ def _two(spool: Spool) -> None:
 
 
 def _store_first(spool: Spool) -> None:
-    spool.stored(spool.pending()[0].name)
+    spool.stored(id_of(waiting(spool)[0]))
 
 
 def _drop_first(spool: Spool) -> None:
-    spool.drop(spool.pending()[0].name, "test")
+    spool.drop(id_of(waiting(spool)[0]), "test")
 
 
 def _quarantine_first(spool: Spool) -> None:
-    spool.quarantine(spool.pending()[0].name, "test")
+    spool.quarantine(id_of(waiting(spool)[0]), "test")
 
 
 def _abandon(spool: Spool) -> None:
@@ -523,11 +532,15 @@ def _evict(spool: Spool) -> None:
 
 def _fold(spool: Spool) -> None:
     ledger.FOLD_AT = 1
-    spool.stored(spool.pending()[0].name)
+    spool.stored(id_of(waiting(spool)[0]))
 
 
 def _orphan(spool: Spool) -> None:
-    assert not _run_and_kill(32, lambda: _two(spool))
+    def write_and_die() -> None:
+        spool.begin(make_capture()).add("report.json", "report", "json", "application/json", b"{}")
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    assert not _run_and_kill(400, write_and_die)
     assert len(list((spool.root / "new").iterdir())) == 1
 
 
@@ -593,7 +606,7 @@ def test_what_a_collector_had_not_handed_over_is_kept_as_partial(spool: Spool) -
     draft.close()
 
     assert spool.recover() == [draft.capture_id]
-    (artifact,) = spool.load(spool.pending()[0]).artifacts
+    (artifact,) = spool.load(waiting(spool)[0]).artifacts
     assert (artifact.name, artifact.kind, artifact.format) == ("p.pcap", "partial", "pcap")
 
 
@@ -601,10 +614,8 @@ def test_folders_that_somebody_removed_are_counted_as_lost(spool: Spool) -> None
     """The books show what disappeared behind our back."""
     put_capture(spool)
     put_capture(spool)
-    for path in (spool.root / "pending").iterdir():
-        for file in path.iterdir():
-            file.unlink()
-        path.rmdir()
+    for folder in spool.pending():
+        shutil.rmtree(folder)
 
     assert spool.account() == Account(received=2, dropped={"lost": 2})
 
@@ -619,8 +630,8 @@ def test_many_processes_share_one_spool(spool: Spool) -> None:
     def settle() -> None:
         for _ in range(20):
             spool.recover()
-            for folder in spool.pending()[:2]:
-                spool.stored(folder.name)
+            for folder in waiting(spool)[:2]:
+                spool.stored(id_of(folder))
 
     children = [_spawn(write), _spawn(write), _spawn(settle), _spawn(settle)]
     for child in children:
@@ -654,9 +665,9 @@ def test_an_old_clock_does_not_make_a_negative_age(spool: Spool) -> None:
 
 def test_a_manifest_is_json_that_others_read(spool: Spool) -> None:
     """The manifest has the published keys, also with text that is not Unicode."""
-    capture = put_capture(spool, make_capture(title="caf\udce9 ☕"))
+    put_capture(spool, make_capture(title="caf\udce9 ☕"))
 
-    manifest = json.loads((spool.root / "pending" / capture.capture_id / "manifest.json").read_bytes())
+    manifest = json.loads((waiting(spool)[0] / "manifest.json").read_bytes())
 
     assert manifest["schema"] == "diag.capture/1"
     assert manifest["title"] == "caf\udce9 ☕"

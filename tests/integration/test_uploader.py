@@ -19,7 +19,7 @@ from typing import Any
 
 import pytest
 from machine import TIMEOUT_S
-from spooled import MIB, make_capture, put_capture
+from spooled import MIB, folder_of, make_capture, put_capture
 from viewers import running
 
 from diag.errors import (
@@ -31,7 +31,7 @@ from diag.errors import (
     UsageError,
 )
 from diag.model import Capture, now
-from diag.spool import Account, Spool
+from diag.spool import Account, Spool, id_of
 from diag.upload import catalogue, keys, uploader
 from diag.upload.answers import retry_after_s
 from diag.upload.http import HttpStore
@@ -158,7 +158,7 @@ def test_one_bad_capture_does_not_block_the_rest(spool: Spool, faulty: Faulty) -
     drained = drain(spool, faulty, "default", deadline=None)
 
     assert (drained.stored, drained.failed) == (2, 1)
-    assert [folder.name for folder in spool.pending()] == [bad.capture_id]
+    assert [id_of(folder) for folder in spool.pending()] == [bad.capture_id]
     assert len(good) == 2
 
 
@@ -174,13 +174,13 @@ def test_what_the_store_will_never_take_is_quarantined(spool: Spool, store: Loca
         sha256=hashlib.sha256(b"other").hexdigest(),
         content_type="application/json",
     )
-    (spool.root / "pending" / damaged.capture_id / "report.json").write_bytes(b"x")
+    folder_of(spool, damaged).joinpath("report.json").write_bytes(b"x")
 
     assert drain(spool, store, "default", deadline=None) == Drained(stored=1, quarantined=2)
 
     assert spool.account() == Account(received=3, stored=1, quarantined=2)
     assert [one.capture_id for one in catalogue.newest(store, "default")] == [good.capture_id]
-    reasons = [(spool.root / "quarantine" / one.capture_id / ".reason").read_text() for one in (conflict, damaged)]
+    reasons = [next(spool.root.glob(f"quarantine/*/{one.capture_id}*/.reason")).read_text() for one in (conflict, damaged)]
     assert "exists already with other bytes" in reasons[0]
     assert "not the file that its manifest describes" in reasons[1]
 

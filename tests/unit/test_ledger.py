@@ -29,8 +29,8 @@ def test_the_same_id_counts_once(tmp_path: Path) -> None:
         book = ledger.read()
         ledger.received(book, "a")
         ledger.stored(book, "a")
-        ledger.dropped(book, "a", "quota")
-        ledger.dropped(book, "b", "quota")
+        ledger.dropped(book, "quota", "a")
+        ledger.dropped(book, "quota", "b")
 
     assert counted(tmp_path) == (1, 1, {"quota": 1})
 
@@ -71,7 +71,7 @@ def test_folding_keeps_every_count(tmp_path: Path) -> None:
     ledger = Ledger(tmp_path)
     ledger.received(ledger.read(), "a")
     ledger.stored(ledger.read(), "a")
-    ledger.dropped(ledger.read(), "b", "quota")
+    ledger.dropped(ledger.read(), "quota", "b")
 
     ledger.fold(ledger.read())
     ledger.received(ledger.read(), "c")
