@@ -157,7 +157,7 @@ def _diag(case: Case, home: Path) -> Peer:
     spool = home / ".local/state/diag/spool"
 
     def committed() -> bool:
-        return any(_names(spool / state) for state in ("pending/crash", "completed"))
+        return any(any(spool.glob(where)) for where in ("pending/crash/*/*", "completed/*"))
 
     return Peer([*DIAG, "run", "--", *_program(case)], committed)
 
@@ -230,9 +230,3 @@ def why_no_core() -> str | None:
 def why_no_node() -> str | None:
     """Why Node is not measured, or None."""
     return None if shutil.which("node") else "No Node report: node is not installed."
-
-
-def _names(folder: Path) -> list[str]:
-    with contextlib.suppress(FileNotFoundError):
-        return os.listdir(folder)  # noqa: PTH208
-    return []

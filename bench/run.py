@@ -13,6 +13,7 @@ import time
 
 import crash
 import memory
+import spool
 import startup
 import throughput
 
@@ -21,6 +22,7 @@ MEASUREMENTS = {
     "startup": startup.measure,
     "crash": crash.measure,
     "memory": memory.measure,
+    "spool": spool.measure,
 }
 
 

@@ -29,6 +29,7 @@ MACHINE = [
     "cgroup",
     "run folder",
     "spool",
+    "second spool",
     "captures",
     "store",
     "clock",
@@ -82,6 +83,16 @@ def test_spool_below_its_floor(diag: Callable) -> None:
 
     assert checks(answer)["spool"]["outcome"] == "broken"
     assert answer.returncode == 1
+
+
+@pytest.mark.parametrize("second", [{"DIAG_SPOOL_SECOND": "/proc/second"}, {"DIAG_SPOOL_SECOND_QUOTA_MB": "0"}])
+def test_no_second_spool(diag: Callable, second: dict[str, str]) -> None:
+    """Without a place for what the spool cannot take, doctor says so, and nothing is broken."""
+    answer = diag("doctor", "--json", **second)
+
+    assert checks(answer)["second spool"]["outcome"] == "limited"
+    assert "DIAG_SPOOL_SECOND" in checks(answer)["second spool"]["advice"]
+    assert answer.returncode == 0
 
 
 def test_folder_that_cannot_be_written(diag: Callable) -> None:

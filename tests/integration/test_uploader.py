@@ -115,7 +115,7 @@ def test_a_store_that_is_down_stops_the_pass_and_loses_nothing(spool: Spool, fau
     captures = [put_capture(spool) for _ in range(3)]
 
     def down(key: str) -> None:
-        if key.endswith(keys.MANIFEST) and captures[1].capture_id in key:
+        if key.endswith(keys.MANIFEST) and captures[0].capture_id in key:  # sent as the second
             raise StoreUnreachable("down")
 
     faulty.fault = down
@@ -180,7 +180,9 @@ def test_what_the_store_will_never_take_is_quarantined(spool: Spool, store: Loca
 
     assert spool.account() == Account(received=3, stored=1, quarantined=2)
     assert [one.capture_id for one in catalogue.newest(store, "default")] == [good.capture_id]
-    reasons = [next(spool.root.glob(f"quarantine/*/{one.capture_id}*/.reason")).read_text() for one in (conflict, damaged)]
+    reasons = [
+        next(spool.root.glob(f"quarantine/*/{one.capture_id}*/.reason")).read_text() for one in (conflict, damaged)
+    ]
     assert "exists already with other bytes" in reasons[0]
     assert "not the file that its manifest describes" in reasons[1]
 
