@@ -15,7 +15,8 @@ SCHEMA = "diag.capture/1"
 MANIFEST = "manifest.json"
 
 # The leading 0 holds until the year 2527, and keeps `moment_of` within what a datetime can say.
-_ID = re.compile(r"0[0-9a-f]{7}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}")
+ID_PATTERN = r"0[0-9a-f]{7}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}"
+_ID = re.compile(ID_PATTERN)
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._@+=-]{0,199}")
 
 Level = Literal["FULL", "NATIVE", "OUTSIDE", "EVENT"]

@@ -208,20 +208,31 @@ class Spool:
         `written_bytes` stand on the disk already, in a draft, and only count.
         """
         needed = blocks(size_bytes)
+        more = needed + blocks(written_bytes)
         with self._locked():
-            at_most, more = self._usage.read(), needed + blocks(written_bytes)
-            if at_most is not None and at_most + more <= self._room.quota_bytes and self._room.short(needed) <= 0:
-                self._usage.write(at_most + more)
+            if self._reserve(more, needed):
                 return
         # The first walk is made without the lock: whoever waits for it waits for the second only, out of memory.
         pending, aside = self._states.pending, self._states.aside
         tally = Tally(chain.from_iterable(shelf.walk() for shelf in (*pending, aside)))
         with self._locked():
+            if self._usage.read() is None:  # nor was anybody else given room meanwhile
+                self._usage.write(self._room.used(tally))
+                more = needed  # the walk has seen what is written
+            if self._reserve(more, needed):
+                return
             plan = self._room.plan(pending, aside, tally, needed, rank)
             self._usage.write(plan.used_bytes + needed)
         for batch in _batches(plan.victims):
             with self._locked() as book:
                 self._evict(book, [one for one in batch if is_folder(one.folder)])
+
+    def _reserve(self, more: int, needed: int) -> bool:
+        at_most = self._usage.read()
+        if at_most is None or not self._room.fits(at_most + more, needed):
+            return False
+        self._usage.write(at_most + more)
+        return True
 
     def publish(self, folder: Path, capture: Capture) -> Path:
         """Move a finished draft to the waiting ones, durably; returns where it is."""

@@ -16,7 +16,7 @@ from diag.spool.order import RANKS
 from diag.spool.shelf import Entry, Shelf
 
 SLACK = 32  # one part in so many of the quota
-MANY = 4096  # so many go at most for the sake of the next ones
+MANY = 1024  # so many go at most for the sake of the next ones
 _SLOTS = 1 << 18  # two likenesses in one slot are taken for one: that can only cost an end
 
 
@@ -65,11 +65,11 @@ class _Line:
     victims: list[Victim] = field(default_factory=list)
     size_bytes: int = 0
 
-    def offer(self, victim: Victim) -> None:
+    def offer(self, shelf: Shelf, name: str, size_bytes: int) -> None:
         """Queue up, while more could be needed."""
         if self.size_bytes < self.needed_bytes or (self.size_bytes < self.ample_bytes and len(self.victims) < MANY):
-            self.victims.append(victim)
-            self.size_bytes += victim.size_bytes
+            self.victims.append(Victim(shelf.path(name), size_bytes))
+            self.size_bytes += size_bytes
 
 
 class Room:
@@ -81,9 +81,14 @@ class Room:
         self._floor_bytes = floor_bytes
         self._overhead_bytes = overhead_bytes
 
-    def short(self, needed: int) -> int:
-        """How many bytes are lacking until the floor is kept."""
-        return needed + self._floor_bytes - _free(self._root)
+    def fits(self, used_bytes: int, needed: int) -> bool:
+        """Whether so much may be used, of which `needed` bytes are still to be written."""
+        return used_bytes <= self.quota_bytes and self._short(needed) <= 0
+
+    def used(self, tally: Tally) -> int:
+        """What is used in all, with so much on the shelves."""
+        small = sum(footprint(folder) for state in ("new", "completed") for folder in folders(self._root, state))
+        return self._overhead_bytes + tally.size_bytes + small
 
     def plan(self, pending: Sequence[Shelf], aside: Shelf, tally: Tally, needed: int, rank: int) -> Plan:
         """Walk through all names: what has to go so that `needed` bytes fit for a capture of this rank. Raises NoRoom.
@@ -92,26 +97,27 @@ class Room:
         before reports before crashes, the oldest first. Nothing that waits goes for something less urgent, and nothing
         goes where it would not be enough.
         """
-        over = max(0, self._overhead_bytes + tally.size_bytes + needed - self.quota_bytes)
+        over = max(0, self.used(tally) + needed - self.quota_bytes)
         limits = (over, over + self.quota_bytes // SLACK)
         idle, repeats, ends = _Line(*limits), [_Line(*limits) for _ in RANKS], [_Line(*limits) for _ in RANKS]
         stored = [Victim(folder, footprint(folder), waiting=False) for folder in folders(self._root, "completed")]
-        used = self._overhead_bytes + sum(one.size_bytes for one in stored)
-        used += sum(footprint(folder) for folder in folders(self._root, "new"))
-        for name in aside.walk():
-            used += (size := Entry.of(name).size_bytes)
-            idle.offer(Victim(aside.path(name), size))
         seen = Tally()
+        for name in aside.walk():
+            seen.size_bytes += (size := Entry.of(name).size_bytes)
+            idle.offer(aside, name, size)
         for own, shelf in enumerate(pending):
             for name in shelf.walk():
                 entry = Entry.of(name)
                 before = seen.add(entry) - 1
                 if own >= rank:
                     repeated = 0 < before < tally.count(entry) - 1
-                    (repeats if repeated else ends)[own].offer(Victim(shelf.path(name), entry.size_bytes))
-        used += seen.size_bytes
+                    (repeats if repeated else ends)[own].offer(shelf, name, entry.size_bytes)
+        used = self.used(seen)
         waiting = (line.victims for line in (idle, *reversed(repeats), *reversed(ends)))
         return Plan(self._choose(stored, waiting, used + needed - self.quota_bytes, needed), used)
+
+    def _short(self, needed: int) -> int:
+        return needed + self._floor_bytes - _free(self._root)
 
     def _choose(self, stored: list[Victim], others: Iterable[list[Victim]], over: int, needed: int) -> list[Victim]:
         # A little more than needed, so that a full spool is not walked through for each capture of a crash loop.
@@ -121,7 +127,7 @@ class Room:
             limit = f"its quota is {self.quota_bytes // MIB} MB, and nothing in it is less urgent"
             raise NoRoom(f"The spool {self._root} cannot take {needed} bytes more: {limit}.", "quota")
         # The disk may be full of other people's files: nothing that waits is thrown away for that.
-        short = self.short(needed) - freed
+        short = self._short(needed) - freed
         extra, more = _first(stored[len(chosen) :], short, 0)
         if more < short:
             limit = f"{_free(self._root) // MIB} MB are free, and {self._floor_bytes // MIB} MB are to stay free"

@@ -16,13 +16,13 @@ from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
-from diag.model import valid_id
+from diag.model import ID_PATTERN, valid_id
 from diag.spool.files import BLOCK, carry, subfolders, sync_folder
 
 BUCKET_DIGITS = 8
 _ID_LENGTH = 36
 _BUCKET = re.compile(f"[0-9a-f]{{{BUCKET_DIGITS}}}")
-_NOTES = re.compile(r"\.([0-9a-f]{1,8})\.([0-9a-f]{8})")
+_ENTRY = re.compile(ID_PATTERN + r"\.[0-9a-f]{1,8}\.[0-9a-f]{8}")
 
 
 class Entry(NamedTuple):
@@ -35,8 +35,7 @@ class Entry(NamedTuple):
     @classmethod
     def of(cls, name: str) -> Entry:
         """What the name of an entry says."""
-        capture_id, blocks, likeness = name.split(".")
-        return cls(capture_id, int(blocks, 16) * BLOCK, int(likeness, 16))
+        return cls(name[:_ID_LENGTH], int(name[_ID_LENGTH + 1 : -9], 16) * BLOCK, int(name[-8:], 16))
 
     @property
     def name(self) -> str:
@@ -61,7 +60,8 @@ class Shelf:
 
     def entries(self, bucket: str) -> list[str]:
         """The names in a bucket, oldest first; none where it is gone."""
-        return sorted(name for name in subfolders(self.folder / bucket) if _is_entry(name, bucket))
+        found = subfolders(self.folder / bucket)
+        return sorted(name for name in found if name.startswith(bucket) and _ENTRY.fullmatch(name))
 
     def path(self, name: str) -> Path:
         """Where the entry of this name stands."""
@@ -113,7 +113,3 @@ def leave(bucket: Path) -> None:
     if _BUCKET.fullmatch(bucket.name):
         with suppress(OSError):  # something is in it
             os.rmdir(bucket)  # noqa: PTH106  as everything that changes a disk here, so that a test can stop before it
-
-
-def _is_entry(name: str, bucket: str) -> bool:
-    return name.startswith(bucket) and valid_id(name[:_ID_LENGTH]) and _NOTES.fullmatch(name, _ID_LENGTH) is not None

@@ -15,6 +15,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from killing import run_and_kill, spawn
 from machine import missing
 from spooled import MIB, make_capture, put_capture
 
@@ -396,48 +397,6 @@ def test_reading_a_spool_that_does_not_exist_makes_nothing(spool: Spool) -> None
 # --- killed at every step -------------------------------------------------------------------------------------------
 
 
-STEPS = ("mkdir", "rename", "unlink", "rmdir", "write", "fsync", "posix_fallocate", "open")
-
-
-def _run_and_kill(step: int, action: Callable[[], object]) -> bool:
-    """Run the action in a process that kills itself right before its nth system call that changes a disk.
-
-    Returns whether it came to its end before that.
-    """
-    child = os.fork()
-    if child == 0:
-        status = 70
-        try:
-            _kill_at(step)
-            action()
-            status = 0
-        finally:
-            os._exit(status)
-    _, waited = os.waitpid(child, 0)
-    if os.WIFSIGNALED(waited):
-        assert os.WTERMSIG(waited) == signal.SIGKILL
-        return False
-    assert os.WEXITSTATUS(waited) == 0
-    return True
-
-
-def _kill_at(step: int) -> None:
-    left = step
-
-    def counting(original: Callable[..., object]) -> Callable[..., object]:
-        def call(*args: object, **kwargs: object) -> object:
-            nonlocal left
-            left -= 1
-            if left < 0:
-                os.kill(os.getpid(), signal.SIGKILL)
-            return original(*args, **kwargs)
-
-        return call
-
-    for name in STEPS:
-        setattr(os, name, counting(getattr(os, name)))
-
-
 def _at_every_step(
     tmp_path: Path, prepare: Callable[[Spool], object], act: Callable[[Spool], object]
 ) -> Iterator[Spool]:
@@ -445,7 +404,7 @@ def _at_every_step(
     for step in range(400):
         spool = Spool(tmp_path / f"spool{step}", QUOTA, 0)
         prepare(spool)
-        done = _run_and_kill(step, lambda spool=spool: act(spool))  # type: ignore[misc]
+        done = run_and_kill(step, lambda spool=spool: act(spool))  # type: ignore[misc]
         before = spool.account()
         assert balanced(before)
         assert used(spool) <= (Usage(spool.root / "usage").read() or QUOTA)
@@ -540,7 +499,7 @@ def _orphan(spool: Spool) -> None:
         spool.begin(make_capture()).add("report.json", "report", "json", "application/json", b"{}")
         os.kill(os.getpid(), signal.SIGKILL)
 
-    assert not _run_and_kill(400, write_and_die)
+    assert not run_and_kill(400, write_and_die)
     assert len(list((spool.root / "new").iterdir())) == 1
 
 
@@ -633,7 +592,7 @@ def test_many_processes_share_one_spool(spool: Spool) -> None:
             for folder in waiting(spool)[:2]:
                 spool.stored(id_of(folder))
 
-    children = [_spawn(write), _spawn(write), _spawn(settle), _spawn(settle)]
+    children = [spawn(write), spawn(write), spawn(settle), spawn(settle)]
     for child in children:
         assert os.waitpid(child, 0)[1] == 0
 
@@ -642,18 +601,6 @@ def test_many_processes_share_one_spool(spool: Spool) -> None:
     assert account.received == 40
     assert account.stored + account.pending == 40
     assert all(spool.load(folder) for folder in spool.pending())
-
-
-def _spawn(action: Callable[[], None]) -> int:
-    child = os.fork()
-    if child == 0:
-        status = 70
-        try:
-            action()
-            status = 0
-        finally:
-            os._exit(status)
-    return child
 
 
 def test_an_old_clock_does_not_make_a_negative_age(spool: Spool) -> None:
