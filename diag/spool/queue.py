@@ -84,17 +84,19 @@ class Spool:
         Others add and remove meanwhile: `load` says of each whether it is still there. Each is given once.
         """
         with writing(self.root):
-            yield from in_turns(self._states.pending)
+            if self._is_there():
+                yield from in_turns(self._states.pending)
 
     def newest(self) -> Iterator[Path]:
         """The folders of the captures that wait, the newest first, read as far as they are asked for."""
         with writing(self.root):
-            yield from newest_first(self._states.pending)
+            if self._is_there():
+                yield from newest_first(self._states.pending)
 
     def starting_with(self, id_prefix: str) -> Iterator[Path]:
         """The folders of the captures that wait and whose ids start like this."""
         with writing(self.root):
-            for shelf in self._states.pending:
+            for shelf in self._states.pending if self._is_there() else ():
                 yield from shelf.starting_with(id_prefix)
 
     def read(self, folder: Path) -> Capture:
@@ -151,7 +153,7 @@ class Spool:
 
     def knows(self, capture_id: str) -> bool:
         """Whether it was received here, as far back as the books tell."""
-        if not is_folder(self.root):
+        if not self._is_there():
             return False
         with self._locked() as book:
             known = capture_id in book.begun and book.settled.get(capture_id) != MOVED
@@ -160,14 +162,14 @@ class Spool:
     def unfinished(self) -> bool:
         """Whether there may be something for `recover`, at the cost of listing two folders."""
         with writing(self.root):
-            return self._states.unfinished()
+            return self._is_there() and self._states.unfinished()
 
     def recover(self, elsewhere: tuple[Spool, ...] = ()) -> list[str]:
         """Finish what killed writers left; returns the ids that wait now because of it.
 
         What a spool `elsewhere` has taken since is not ours any more.
         """
-        if not self.root.is_dir():
+        if not self._is_there():
             return []
         with self._locked(make=True) as book:
             self._states.repair(book)
@@ -183,7 +185,7 @@ class Spool:
 
     def account(self) -> Account:
         """Where every capture is, exact at this moment."""
-        if not self.root.is_dir():
+        if not self._is_there():
             return Account()
         self._count(())  # brings the folders into memory before anybody has to wait for the lock
         with self._locked() as book:
@@ -245,6 +247,10 @@ class Spool:
         with self._locked() as book:
             if is_folder(folder):
                 self._lose(book, folder, reason)
+
+    def _is_there(self) -> bool:
+        """Whether there is a folder; a place that cannot even be looked at holds nothing of ours."""
+        return os.path.isdir(self.root)  # noqa: PTH112  Path.is_dir raises for a name that is too long, among others
 
     @contextmanager
     def _locked(self, make: bool = False) -> Iterator[Book]:
