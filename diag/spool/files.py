@@ -200,13 +200,13 @@ def names(folder: Path) -> list[str]:
         return []
 
 
-def subfolders(folder: Path) -> Iterator[str]:
+def subfolders(folder: Path) -> list[str]:
     """The names of the folders in a folder; none where it cannot be listed. A link is no folder."""
     try:
         with os.scandir(folder) as entries:
-            yield from (entry.name for entry in entries if entry.is_dir(follow_symlinks=False))
+            return [entry.name for entry in entries if entry.is_dir(follow_symlinks=False)]
     except (FileNotFoundError, NotADirectoryError, PermissionError):
-        return
+        return []
 
 
 def is_folder(path: Path) -> bool:

@@ -3,24 +3,22 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Container, Iterable, Iterator
-from contextlib import contextmanager, suppress
-from itertools import chain, islice
+from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
-from typing import TypeVar
 
 from diag.config import MIB, Settings
 from diag.errors import CorruptCapture, DiagError, NoSuchCapture, SpoolUnwritable
 from diag.model import MANIFEST, Capture, moment_of, now, valid_id, valid_name
 from diag.spool.account import Account
+from diag.spool.books import Books
+from diag.spool.census import Census
 from diag.spool.draft import MOVED, Draft
 from diag.spool.files import (
     BLOCK,
-    blocks,
     digest,
     footprint,
     is_folder,
-    locked,
     names,
     open_folder,
     reason_of,
@@ -28,19 +26,16 @@ from diag.spool.files import (
     write_file,
     writing,
 )
-from diag.spool.ledger import FOOTPRINT, Book, Ledger
-from diag.spool.manifest import DRAFT, read_capture
-from diag.spool.order import OTHER, in_turns, likeness, newest_first, rank
-from diag.spool.room import Room, Tally, Victim
+from diag.spool.ledger import Book
+from diag.spool.manifest import read_capture
+from diag.spool.order import in_turns, likeness, newest_first, rank
+from diag.spool.recovery import recover
 from diag.spool.shelf import Entry, id_of
-from diag.spool.states import States
-from diag.spool.usage import Usage
+from diag.spool.space import Space
 
 COMPLETED_KEPT = 200
-AT_A_TIME = 64  # so many go while the lock is held, and their lines fit into what the ledger has in reserve
 REASON = ".reason"
 _DRAFT_BYTES = 4 * BLOCK  # folder, draft, manifest
-T = TypeVar("T")
 
 
 class Spool:
@@ -51,10 +46,10 @@ class Spool:
 
     def __init__(self, root: Path, quota_bytes: int, floor_bytes: int) -> None:
         self.root = root
-        self._states = States(root)
-        self._room = Room(root, quota_bytes, floor_bytes, overhead_bytes=FOOTPRINT + BLOCK)
-        self._ledger = Ledger(root)
-        self._usage = Usage(root / "usage")
+        self._books = Books(root)
+        self._states = self._books.states
+        self._ledger = self._books.ledger
+        self._space = Space(self._books, quota_bytes, floor_bytes)
 
     @classmethod
     def of(cls, settings: Settings) -> Spool:
@@ -68,7 +63,7 @@ class Spool:
         """
         if not valid_id(capture.capture_id):
             raise DiagError(f"{capture.capture_id!r} is no capture id.", "")
-        with self._locked(make=True) as book:
+        with self._books.locked(make=True) as book:
             folder, descriptor = self._open_new(book, capture.capture_id, moves)
         draft = Draft(self, folder, descriptor, rank(capture.kind), moves=moves)
         try:
@@ -84,19 +79,19 @@ class Spool:
         Others add and remove meanwhile: `load` says of each whether it is still there. Each is given once.
         """
         with writing(self.root):
-            if self._is_there():
+            if self._books.is_there():
                 yield from in_turns(self._states.pending)
 
     def newest(self) -> Iterator[Path]:
         """The folders of the captures that wait, the newest first, read as far as they are asked for."""
         with writing(self.root):
-            if self._is_there():
+            if self._books.is_there():
                 yield from newest_first(self._states.pending)
 
     def starting_with(self, id_prefix: str) -> Iterator[Path]:
         """The folders of the captures that wait and whose ids start like this."""
         with writing(self.root):
-            for shelf in self._states.pending if self._is_there() else ():
+            for shelf in self._states.pending if self._books.is_there() else ():
                 yield from shelf.starting_with(id_prefix)
 
     def read(self, folder: Path) -> Capture:
@@ -117,7 +112,7 @@ class Spool:
 
     def stored(self, capture_id: str) -> None:
         """The store has it: count it, and keep the manifest alone for a while."""
-        with self._locked() as book:
+        with self._books.locked() as book:
             folder = self._states.find(capture_id, "pending", "quarantine")
             if folder is not None:
                 if capture_id not in book.settled:
@@ -127,14 +122,14 @@ class Spool:
 
     def drop(self, capture_id: str, reason: str) -> None:
         """Remove it and count the loss."""
-        with self._locked() as book:
+        with self._books.locked() as book:
             folder = self._states.find(capture_id, "new", "pending", "quarantine")
             if folder is not None:
-                self._lose(book, folder, reason)
+                self._books.lose(book, folder, reason)
 
     def quarantine(self, capture_id: str, reason: str) -> None:
         """Set it aside for a person to look at, with the reason beside it."""
-        with self._locked() as book:
+        with self._books.locked() as book:
             folder = self._states.find(capture_id, "new", "pending")
             if folder is None:
                 return
@@ -147,49 +142,39 @@ class Spool:
 
     def refuse(self, capture_id: str, reason: str) -> None:
         """Count a capture that no spool could take: received here, and lost."""
-        with self._locked(make=True) as book:
+        with self._books.locked(make=True) as book:
             self._ledger.received(book, capture_id)
             self._ledger.dropped(book, reason, capture_id)
 
     def knows(self, capture_id: str) -> bool:
         """Whether it was received here, as far back as the books tell."""
-        if not self._is_there():
+        if not self._books.is_there():
             return False
-        with self._locked() as book:
+        with self._books.locked() as book:
             known = capture_id in book.begun and book.settled.get(capture_id) != MOVED
             return known or self._states.find(capture_id, "new", "pending", "completed", "quarantine") is not None
 
     def unfinished(self) -> bool:
         """Whether there may be something for `recover`, at the cost of listing two folders."""
         with writing(self.root):
-            return self._is_there() and self._states.unfinished()
+            return self._books.is_there() and self._states.unfinished()
 
     def recover(self, elsewhere: tuple[Spool, ...] = ()) -> list[str]:
         """Finish what killed writers left; returns the ids that wait now because of it.
 
         What a spool `elsewhere` has taken since is not ours any more.
         """
-        if not self._is_there():
-            return []
-        with self._locked(make=True) as book:
-            self._states.repair(book)
-            self._states.sweep()
-        for batch in _batches(list(self._states.of_old())):
-            with self._locked():
-                for folder in filter(is_folder, batch):
-                    self._adopt(folder)
-        with self._locked():
-            orphans = self._states.orphans()
-        finished = [self._finish(folder, held, elsewhere) for folder, held in orphans]
-        return [capture_id for capture_id in finished if capture_id]
+        return recover(self, self._books, elsewhere) if self._books.is_there() else []
 
     def account(self) -> Account:
         """Where every capture is, exact at this moment."""
-        if not self._is_there():
+        if not self._books.is_there():
             return Account()
-        self._count(())  # brings the folders into memory before anybody has to wait for the lock
-        with self._locked() as book:
-            pending, oldest, quarantined = self._count(book.settled)
+        census = Census(self._states)  # counted again with the lock held is only what changed meanwhile
+        census.count()
+        with self._books.locked() as book:
+            pending, quarantined = census.count(book.settled)
+            oldest = self._states.oldest(book.settled)
         known = book.stored + pending + quarantined + book.dropped.total()
         dropped = dict(sorted(book.dropped.items()))
         if book.received > known:  # somebody removed folders by hand, or a writer was killed before it had one
@@ -209,59 +194,20 @@ class Spool:
 
         `written_bytes` stand on the disk already, in a draft, and only count.
         """
-        needed = blocks(size_bytes)
-        more = needed + blocks(written_bytes)
-        with self._locked():
-            if self._reserve(more, needed):
-                return
-        # The first walk is made without the lock: whoever waits for it waits for the second only, out of memory.
-        pending, aside = self._states.pending, self._states.aside
-        tally = Tally(chain.from_iterable(shelf.walk() for shelf in (*pending, aside)))
-        with self._locked():
-            if self._usage.read() is None:  # nor was anybody else given room meanwhile
-                self._usage.write(self._room.used(tally))
-                more = needed  # the walk has seen what is written
-            if self._reserve(more, needed):
-                return
-            plan = self._room.plan(pending, aside, tally, needed, rank)
-            self._usage.write(plan.used_bytes + needed)
-        for batch in _batches(plan.victims):
-            with self._locked() as book:
-                self._evict(book, [one for one in batch if is_folder(one.folder)])
-
-    def _reserve(self, more: int, needed: int) -> bool:
-        at_most = self._usage.read()
-        if at_most is None or not self._room.fits(at_most + more, needed):
-            return False
-        self._usage.write(at_most + more)
-        return True
+        self._space.make(size_bytes, rank, written_bytes)
 
     def publish(self, folder: Path, capture: Capture) -> Path:
         """Move a finished draft to the waiting ones, durably; returns where it is."""
         entry = Entry(id_of(folder), footprint(folder), likeness(capture))
-        with self._locked():
+        with self._books.locked():
+            self._space.shelved(entry.size_bytes)
             return self._states.pending[rank(capture.kind)].take_in(folder, entry.name)
 
     def discard(self, folder: Path, reason: str) -> None:
         """Remove a draft and count the loss; where it is MOVED, take the reception back instead."""
-        with self._locked() as book:
+        with self._books.locked() as book:
             if is_folder(folder):
-                self._lose(book, folder, reason)
-
-    def _is_there(self) -> bool:
-        """Whether there is a folder; a place that cannot even be looked at holds nothing of ours."""
-        return os.path.isdir(self.root)  # noqa: PTH112  Path.is_dir raises for a name that is too long, among others
-
-    @contextmanager
-    def _locked(self, make: bool = False) -> Iterator[Book]:
-        with writing(self.root):
-            if make:
-                self._states.make()
-            with locked(self.root / "lock"):
-                book = self._ledger.read()
-                yield book
-                if self._ledger.full(book):
-                    self._fold(book)
+                self._books.lose(book, folder, reason)
 
     def _open_new(self, book: Book, capture_id: str, moves: bool) -> tuple[Path, int]:
         """Make the draft's folder and lock it. An orphan of the same id, which is the same event, is taken over."""
@@ -281,100 +227,12 @@ class Spool:
                 folder.mkdir(mode=0o700)
                 descriptor = open_folder(folder)
         except SpoolUnwritable as error:
-            self._write_off(book, capture_id, MOVED if moves else reason_of(error))
+            self._books.write_off(book, capture_id, MOVED if moves else reason_of(error))
             raise
         try_lock(descriptor)
         return folder, descriptor
-
-    def _lose(self, book: Book, folder: Path, reason: str) -> None:
-        if id_of(folder) not in book.settled:
-            self._write_off(book, id_of(folder), reason)
-        self._states.settle(book, folder)
-
-    def _write_off(self, book: Book, capture_id: str, reason: str) -> None:
-        if reason == MOVED:
-            self._ledger.moved(book, capture_id)
-        else:
-            self._ledger.dropped(book, reason, capture_id)
-
-    def _evict(self, book: Book, victims: list[Victim]) -> None:
-        lost = [id_of(one.folder) for one in victims if one.waiting and id_of(one.folder) not in book.settled]
-        if lost:
-            self._ledger.dropped(book, "quota", *lost)
-        for one in victims:
-            if one.waiting:
-                self._states.settle(book, one.folder)
-            else:
-                self._states.remove(one.folder)
-        at_most = self._usage.read()
-        if at_most is not None:
-            self._usage.write(at_most - sum(one.size_bytes for one in victims))
 
     def _prune(self) -> None:
         for capture_id in names(self._states.completed)[:-COMPLETED_KEPT]:
             if is_folder(self._states.completed / capture_id):
                 self._states.remove(self._states.completed / capture_id)
-
-    def _fold(self, book: Book) -> None:
-        try:
-            self._states.repair(book)
-            self._ledger.fold(book)
-        except OSError:
-            return  # the lines stay; the next one that finds room folds them
-
-    def _adopt(self, folder: Path) -> None:
-        """Shelve a capture that an older diag left in `pending` or `quarantine` under its id alone."""
-        if folder.parent.name == "quarantine":
-            self._states.set_aside(folder)
-            return
-        try:
-            capture: Capture | None = read_capture(folder / MANIFEST)
-        except CorruptCapture:
-            capture = None
-        entry = Entry(id_of(folder), footprint(folder), likeness(capture))
-        self._states.pending[rank(capture.kind) if capture else OTHER].take_in(folder, entry.name)
-
-    def _finish(self, folder: Path, descriptor: int, elsewhere: tuple[Spool, ...]) -> str | None:
-        draft = Draft(self, folder, descriptor)
-        try:
-            if any(spool.knows(folder.name) for spool in elsewhere):
-                draft.abandon(MOVED)
-                return None
-            capture = self._whole(folder)
-            if capture is not None:
-                (folder / DRAFT).unlink(missing_ok=True)
-                self.publish(folder, capture)
-                return folder.name
-            return folder.name if draft.finish_orphan() else None
-        except CorruptCapture as error:
-            if names(folder):
-                self.quarantine(folder.name, str(error))
-            else:
-                draft.abandon("empty")
-            return None
-        finally:
-            draft.close()
-
-    def _whole(self, folder: Path) -> Capture | None:
-        try:
-            return self.load(folder)
-        except CorruptCapture:
-            return None
-
-    def _count(self, settled: Container[str]) -> tuple[int, str | None, int]:
-        """How many wait, the oldest of them, and how many are set aside."""
-        waiting, oldest = 0, None
-        for name in chain(self._states.drafts(), *(shelf.walk() for shelf in self._states.pending)):
-            capture_id = name[:36]
-            if capture_id not in settled:
-                waiting += 1
-                if oldest is None or capture_id < oldest:
-                    oldest = capture_id
-        quarantined = sum(name[:36] not in settled for name in self._states.aside.walk())
-        return waiting, oldest, quarantined
-
-
-def _batches(items: Iterable[T]) -> Iterator[list[T]]:
-    left = iter(items)
-    while batch := list(islice(left, AT_A_TIME)):
-        yield batch

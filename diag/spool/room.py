@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from array import array
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
@@ -14,6 +14,7 @@ from diag.config import MIB
 from diag.spool.files import DISK_FULL, NoRoom, folders, footprint
 from diag.spool.order import RANKS
 from diag.spool.shelf import Entry, Shelf
+from diag.spool.states import States
 
 SLACK = 32  # one part in so many of the quota
 MANY = 1024  # so many go at most for the sake of the next ones
@@ -26,14 +27,6 @@ class Victim(NamedTuple):
     folder: Path
     size_bytes: int
     waiting: bool = True
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """What goes, and how much was used before it went."""
-
-    victims: list[Victim]
-    used_bytes: int
 
 
 class Tally:
@@ -90,31 +83,28 @@ class Room:
         small = sum(footprint(folder) for state in ("new", "completed") for folder in folders(self._root, state))
         return self._overhead_bytes + tally.size_bytes + small
 
-    def plan(self, pending: Sequence[Shelf], aside: Shelf, tally: Tally, needed: int, rank: int) -> Plan:
+    def victims(self, states: States, tally: Tally, used_bytes: int, needed: int, rank: int) -> list[Victim]:
         """Walk through all names: what has to go so that `needed` bytes fit for a capture of this rank. Raises NoRoom.
 
         What is idle goes first. Of what waits, repeats go before the first and the last of a likeness, then profiles
         before reports before crashes, the oldest first. Nothing that waits goes for something less urgent, and nothing
         goes where it would not be enough.
         """
-        over = max(0, self.used(tally) + needed - self.quota_bytes)
+        over = used_bytes + needed - self.quota_bytes
         limits = (over, over + self.quota_bytes // SLACK)
         idle, repeats, ends = _Line(*limits), [_Line(*limits) for _ in RANKS], [_Line(*limits) for _ in RANKS]
         stored = [Victim(folder, footprint(folder), waiting=False) for folder in folders(self._root, "completed")]
+        for name in states.aside.walk():
+            idle.offer(states.aside, name, Entry.of(name).size_bytes)
         seen = Tally()
-        for name in aside.walk():
-            seen.size_bytes += (size := Entry.of(name).size_bytes)
-            idle.offer(aside, name, size)
-        for own, shelf in enumerate(pending):
-            for name in shelf.walk():
+        for own, shelf in enumerate(states.pending):
+            for name in shelf.walk() if own >= rank else ():
                 entry = Entry.of(name)
                 before = seen.add(entry) - 1
-                if own >= rank:
-                    repeated = 0 < before < tally.count(entry) - 1
-                    (repeats if repeated else ends)[own].offer(shelf, name, entry.size_bytes)
-        used = self.used(seen)
+                repeated = 0 < before < tally.count(entry) - 1
+                (repeats if repeated else ends)[own].offer(shelf, name, entry.size_bytes)
         waiting = (line.victims for line in (idle, *reversed(repeats), *reversed(ends)))
-        return Plan(self._choose(stored, waiting, used + needed - self.quota_bytes, needed), used)
+        return self._choose(stored, waiting, over, needed)
 
     def _short(self, needed: int) -> int:
         return needed + self._floor_bytes - _free(self._root)

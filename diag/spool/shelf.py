@@ -20,7 +20,7 @@ from diag.model import ID_PATTERN, valid_id
 from diag.spool.files import BLOCK, carry, subfolders, sync_folder
 
 BUCKET_DIGITS = 8
-_ID_LENGTH = 36
+ID_LENGTH = 36
 _BUCKET = re.compile(f"[0-9a-f]{{{BUCKET_DIGITS}}}")
 _ENTRY = re.compile(ID_PATTERN + r"\.[0-9a-f]{1,8}\.[0-9a-f]{8}")
 
@@ -35,7 +35,7 @@ class Entry(NamedTuple):
     @classmethod
     def of(cls, name: str) -> Entry:
         """What the name of an entry says."""
-        return cls(name[:_ID_LENGTH], int(name[_ID_LENGTH + 1 : -9], 16) * BLOCK, int(name[-8:], 16))
+        return cls(name[:ID_LENGTH], int(name[ID_LENGTH + 1 : -9], 16) * BLOCK, int(name[-8:], 16))
 
     @property
     def name(self) -> str:
@@ -61,7 +61,7 @@ class Shelf:
     def entries(self, bucket: str) -> list[str]:
         """The names in a bucket, oldest first; none where it is gone."""
         found = subfolders(self.folder / bucket)
-        return sorted(name for name in found if name.startswith(bucket) and _ENTRY.fullmatch(name))
+        return sorted([name for name in found if name.startswith(bucket) and _ENTRY.fullmatch(name)])
 
     def path(self, name: str) -> Path:
         """Where the entry of this name stands."""
@@ -86,7 +86,7 @@ class Shelf:
             if valid_id(capture_id):
                 wanted.setdefault(capture_id[:BUCKET_DIGITS], set()).add(capture_id)
         for bucket, ids in wanted.items():
-            yield from (self.path(name) for name in self.entries(bucket) if name[:_ID_LENGTH] in ids)
+            yield from (self.path(name) for name in self.entries(bucket) if name[:ID_LENGTH] in ids)
 
     def take_in(self, folder: Path, name: str) -> Path:
         """Move a folder here, durably; returns where it is."""

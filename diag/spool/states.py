@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Container, Iterable, Iterator
 from pathlib import Path
 
 from diag.model import MANIFEST, valid_id
 from diag.spool.files import carry, folders, footprint, is_folder, names, open_folder, subfolders, try_lock
 from diag.spool.ledger import Book
 from diag.spool.order import RANKS
-from diag.spool.shelf import Entry, Shelf, id_of, leave
+from diag.spool.shelf import ID_LENGTH, Entry, Shelf, id_of, leave
 
 STATES = ("new", "pending", "completed", "quarantine")
 _GONE = ".gone-"
@@ -26,6 +26,7 @@ class States:
         self.completed = root / "completed"
         self.pending = tuple(Shelf(root / "pending" / rank) for rank in RANKS)
         self.aside = Shelf(root / "quarantine")
+        self.shelves = (*self.pending, self.aside)
 
     def make(self) -> None:
         """Make those that are missing."""
@@ -39,11 +40,17 @@ class States:
         """The ids of what is being written."""
         return filter(valid_id, subfolders(self.new))
 
+    def oldest(self, settled: Container[str]) -> str | None:
+        """The oldest id that is written or waits and is not settled."""
+        walks: tuple[Iterable[str], ...] = (sorted(self.drafts()), *(shelf.walk() for shelf in self.pending))
+        firsts = (next((name[:ID_LENGTH] for name in walk if name[:ID_LENGTH] not in settled), None) for walk in walks)
+        return min(filter(None, firsts), default=None)
+
     def find(self, capture_id: str, *states: str) -> Path | None:
         """The folder of this capture in one of these states."""
-        return next(self._all([capture_id], states), None)
+        return next(self.find_all([capture_id], *states), None)
 
-    def _all(self, capture_ids: list[str], states: tuple[str, ...]) -> Iterator[Path]:
+    def find_all(self, capture_ids: list[str], *states: str) -> Iterator[Path]:
         for state in states:
             if state == "pending":
                 for shelf in self.pending:
@@ -82,9 +89,9 @@ class States:
     def repair(self, book: Book) -> None:
         """Do what a killed process had written into the ledger but not done yet."""
         settled = list(book.settled)
-        for folder in list(self._all(settled, ("new", "pending", "quarantine"))):
+        for folder in list(self.find_all(settled, "new", "pending", "quarantine")):
             self.settle(book, folder)
-        for folder in self._all(settled, ("completed",)):
+        for folder in self.find_all(settled, "completed"):
             _strip(folder)
         for name in subfolders(self.new):
             if name.startswith(_GONE):
@@ -92,7 +99,7 @@ class States:
 
     def sweep(self) -> None:
         """Remove the empty buckets that killed processes left."""
-        for shelf in (*self.pending, self.aside):
+        for shelf in self.shelves:
             shelf.sweep()
 
     def unfinished(self) -> bool:

@@ -1,7 +1,8 @@
 """How much the spool takes at most, so that not every capture has to walk through all that wait.
 
-The number only grows between two walks: it is raised before bytes are written, and never lowered for what goes. So
-whoever is killed, it stays an upper bound, and a walk makes it exact when it comes near the quota.
+The number is raised before bytes are written, and lowered only for what is known to be gone. So whoever is killed, it
+stays an upper bound. A walk brings it down again; because the sum of all that was ever granted stands beside it, what
+came while somebody walked is known, and nobody has to be kept out for that.
 """
 
 from __future__ import annotations
@@ -9,31 +10,39 @@ from __future__ import annotations
 import os
 from contextlib import suppress
 from pathlib import Path
+from typing import NamedTuple
 
 _BOOT = Path("/proc/sys/kernel/random/boot_id")
 _DIGITS = 20
 
 
+class Used(NamedTuple):
+    """At most so many bytes are used, None where nobody knows; so many were granted since this number is kept."""
+
+    at_most: int | None = None
+    granted: int = 0
+
+
 class Usage:
-    """The number in a file, used with the lock held. It is not fsynced: one of an earlier boot does not count."""
+    """The numbers in a file, used with the lock held. It is not fsynced: one of an earlier boot does not count."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
 
-    def read(self) -> int | None:
-        """At most so many bytes are used; None where a walk has to tell."""
+    def read(self) -> Used:
+        """What is known."""
         try:
-            boot, number = self._path.read_text("ascii").split()
-            return int(number) if boot == _boot() else None
+            boot, at_most, granted = self._path.read_text("ascii").split()
+            return Used(int(at_most), int(granted)) if boot == _boot() else Used()
         except (OSError, ValueError):
-            return None
+            return Used()
 
-    def write(self, used_bytes: int) -> None:
-        """Keep the number; on a full disk it may not be kept, and the next one walks again."""
+    def write(self, at_most: int, granted: int) -> None:
+        """Keep the numbers; on a full disk they may not be kept, and the next one walks again."""
         with suppress(OSError):
             descriptor = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
             try:
-                os.pwrite(descriptor, f"{_boot()} {used_bytes:0{_DIGITS}d}".encode(), 0)
+                os.pwrite(descriptor, f"{_boot()} {at_most:0{_DIGITS}d} {granted:0{_DIGITS}d}\n".encode(), 0)
             finally:
                 os.close(descriptor)
 

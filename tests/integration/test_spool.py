@@ -407,7 +407,7 @@ def _at_every_step(
         done = run_and_kill(step, lambda spool=spool: act(spool))  # type: ignore[misc]
         before = spool.account()
         assert balanced(before)
-        assert used(spool) <= (Usage(spool.root / "usage").read() or QUOTA)
+        assert used(spool) <= (Usage(spool.root / "usage").read().at_most or QUOTA)
         spool.recover()
         yield spool
         assert balanced(spool.account())

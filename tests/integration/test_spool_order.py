@@ -11,8 +11,9 @@ import pytest
 from spooled import MIB, make_capture, put_capture
 
 from diag.model import now
-from diag.spool import Spool, id_of, order, queue
+from diag.spool import Spool, id_of, order, space
 from diag.spool.shelf import Shelf
+from diag.spool.space import Space
 
 
 @pytest.fixture
@@ -182,18 +183,18 @@ def test_many_small_ones_go_for_a_big_one_without_holding_the_lock(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """However many have to go, only a few go while others wait for the lock, and each is counted."""
-    monkeypatch.setattr(queue, "AT_A_TIME", 2)
+    monkeypatch.setattr(space, "AT_A_TIME", 2)
     spool = Spool(tmp_path / "spool", MIB, 0)
     for _ in range(40):
         put_capture(spool, make_capture("profile"))
     together: list[int] = []
-    original = Spool._evict
+    original = Space._evict
 
-    def counting(self: Spool, book: object, victims: list[object]) -> None:
+    def counting(self: Space, book: object, victims: list[object]) -> None:
         together.append(len(victims))
         original(self, book, victims)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(Spool, "_evict", counting)
+    monkeypatch.setattr(Space, "_evict", counting)
     put_capture(spool, content=b"x" * 700_000)
 
     account = spool.account()
