@@ -200,8 +200,8 @@ def check_captures(settings: Settings) -> Check:
     if account.quarantined:
         folders = " or ".join(str(spool.root / "quarantine") for spool, one in each.items() if one.quarantined)
         advice.append(f"{folders} holds what was set aside; .reason in each says why.")
-    for refused in filter(None, (last_told(spool).refused for spool in each)):
-        advice.append(f"The store did not take this account: {refused}")
+    refusals = filter(None, (last_told(spool).refused for spool in each))
+    advice += [f"The store did not take this account: {refused}" for refused in refusals]
     if lost:
         advice.append("What is dropped is gone. Raise DIAG_SPOOL_QUOTA_MB or free some space to lose no more.")
     return Check("captures", "limited" if advice else "works", words, " ".join(advice))

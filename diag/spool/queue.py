@@ -56,6 +56,10 @@ class Spool:
         """The first spool that the settings name."""
         return cls(settings.spool_dir, settings.spool_quota_mb * MIB, settings.spool_floor_mb * MIB)
 
+    def is_there(self) -> bool:
+        """Whether anything was ever kept here."""
+        return self._books.is_there()
+
     def begin(self, capture: Capture, *, moves: bool = False) -> Draft:
         """Start writing a capture. Raises SpoolUnwritable; the loss is counted where that can be done.
 

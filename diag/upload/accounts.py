@@ -61,7 +61,7 @@ def tell(
 
     `trouble` is why captures wait. With `last` nobody comes later, so a change is told at once.
     """
-    if not spool.root.is_dir():
+    if not spool.is_there():
         return None
     try:
         with writing(spool.root), locked(spool.root / LOCK):
