@@ -71,7 +71,7 @@ class Machine:
         """The report of a capture, valid against the schema."""
         state = self.home / ".local/state/diag"
         name = next(artifact["name"] for artifact in manifest["artifacts"] if artifact["kind"] == "report")
-        path = next(iter(state.glob(f"*/**/{manifest['capture_id']}/{name}")))
+        path = next(iter(state.glob(f"*/**/{manifest['capture_id']}*/{name}")))
         return validate(json.loads(path.read_text()))
 
     def only_report(self) -> dict[str, Any]:

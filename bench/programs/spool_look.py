@@ -1,4 +1,4 @@
-"""Does one thing to a spool and prints seconds and peak RSS in MB: spool_look.py FOLDER WHAT QUOTA."""
+"""Does one thing to a spool and prints seconds, CPU seconds and peak RSS in MB: spool_look.py FOLDER WHAT QUOTA."""
 
 from __future__ import annotations
 
@@ -38,6 +38,6 @@ def peak_mb() -> float:
 
 
 if __name__ == "__main__":
-    began = time.perf_counter()
+    began, used = time.perf_counter(), time.process_time()
     WHAT[sys.argv[2]](Spool(Path(sys.argv[1]), int(sys.argv[3]), 0))
-    print(time.perf_counter() - began, peak_mb())
+    print(time.perf_counter() - began, time.process_time() - used, peak_mb())

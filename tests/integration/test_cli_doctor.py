@@ -19,7 +19,7 @@ from diag import config
 from diag.cli.checkup import check_machine
 from diag.collectors import external
 from diag.model import now
-from diag.spool import Spool
+from diag.spool import Spool, id_of
 
 MACHINE = [
     "stacks",
@@ -194,7 +194,7 @@ def test_captures_that_are_not_stored(diag: Callable, home: Path) -> None:
     spool = Spool(home / "spool", 64 * MIB, 0)
     for _ in range(2):
         put_capture(spool)
-    spool.stored(spool.pending()[0].name)
+    spool.stored(id_of(next(spool.pending())))
     stored = checks(diag("doctor", "--json", DIAG_SPOOL=str(spool.root)))["captures"]
     late, aside, lost = [put_capture(spool, make_capture(moment=now() - timedelta(minutes=11))) for _ in range(3)]
     waits = checks(diag("doctor", "--json", DIAG_SPOOL=str(spool.root)))["captures"]
@@ -209,5 +209,5 @@ def test_captures_that_are_not_stored(diag: Callable, home: Path) -> None:
     assert found["what"] == ("5 received: 1 stored, 2 pending (the oldest for 11m), 1 quarantined, 1 dropped (1 quota)")
     assert found["outcome"] == "limited"
     assert [word for word in ("diag flush", ".reason", "DIAG_SPOOL_QUOTA_MB") if word not in found["advice"]] == []
-    assert late.capture_id in {folder.name for folder in spool.pending()}
+    assert late.capture_id in set(map(id_of, spool.pending()))
     assert answer.returncode == 0

@@ -251,8 +251,8 @@ def test_an_unusable_run_folder_costs_the_probe_not_the_start(machine: Machine) 
     assert any("run folder" in entry["reason"] for entry in machine.only_report()["incomplete"])
 
 
-def test_an_unwritable_spool_is_announced_and_changes_nothing(machine: Machine) -> None:
-    """A spool that cannot be written costs the capture, said in one sentence; status and output stay."""
+def test_an_unwritable_spool_costs_nothing(machine: Machine) -> None:
+    """What a spool that cannot be written refuses is kept in the second one, and stored from there."""
     (machine.home / "file").write_text("")
 
     ended = machine.run(
@@ -260,7 +260,26 @@ def test_an_unwritable_spool_is_announced_and_changes_nothing(machine: Machine) 
     )
 
     assert ended.status == 1
+    assert "not kept" not in ended.stderr
+    assert machine.only_report()["exception"]["type"] == "KeyError"
+
+
+def test_without_any_spool_the_log_has_the_crash(machine: Machine) -> None:
+    """Where nothing can be written the capture is one line of stderr, and said in one sentence; the status stays."""
+    (machine.home / "file").write_text("")
+    nowhere = str(machine.home / "file" / "spool")
+
+    ended = machine.run(
+        python("3.11"),
+        program("die.py"),
+        "raise",
+        env={"DIAG_SPOOL": nowhere, "DIAG_SPOOL_SECOND": f"{nowhere}2"},
+    )
+
+    assert ended.status == 1
     assert "not kept" in ended.stderr
+    (line,) = (line for line in ended.stderr.splitlines() if line.startswith("diag-capture: "))
+    assert json.loads(line.removeprefix("diag-capture: "))["exception"]["type"] == "KeyError"
 
 
 def test_nothing_stays_behind(machine: Machine, faults: str) -> None:
