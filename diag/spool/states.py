@@ -8,7 +8,7 @@ from collections.abc import Container, Iterable, Iterator
 from pathlib import Path
 
 from diag.model import MANIFEST, valid_id
-from diag.spool.files import carry, folders, footprint, is_folder, names, open_folder, subfolders, try_lock
+from diag.spool.files import carry, folders, footprint, is_folder, names, open_folder, subfolders, sync_folder, try_lock
 from diag.spool.ledger import Book
 from diag.spool.order import RANKS
 from diag.spool.shelf import ID_LENGTH, Entry, Shelf, id_of, leave
@@ -29,12 +29,12 @@ class States:
         self.shelves = (*self.pending, self.aside)
 
     def make(self) -> None:
-        """Make those that are missing."""
-        self._root.mkdir(mode=0o700, parents=True, exist_ok=True)
-        for state in STATES:
-            (self._root / state).mkdir(mode=0o700, exist_ok=True)
-        for shelf in self.pending:
-            shelf.folder.mkdir(mode=0o700, exist_ok=True)
+        """Make those that are missing, durably: what is in a folder is lost with it."""
+        states = (self._root / state for state in STATES)
+        for folder in (self._root, *states, *(shelf.folder for shelf in self.pending)):
+            if not folder.is_dir():
+                folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+                sync_folder(folder.parent)
 
     def drafts(self) -> Iterator[str]:
         """The ids of what is being written."""

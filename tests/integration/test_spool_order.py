@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+from collections.abc import Callable
 from datetime import datetime, timedelta
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import pytest
 from spooled import MIB, make_capture, put_capture
 
-from diag.model import now
+from diag.model import moment_of, now
 from diag.spool import Spool, id_of, order, space
+from diag.spool.census import Census
+from diag.spool.room import Room
 from diag.spool.shelf import Shelf
 from diag.spool.space import Space
+from diag.spool.states import States
 
 
 @pytest.fixture
@@ -201,3 +207,51 @@ def test_many_small_ones_go_for_a_big_one_without_holding_the_lock(
     assert max(together) == 2
     assert sum(together) == account.dropped["quota"] > 10
     assert account.received == 41 == account.pending + account.dropped["quota"]
+
+
+def test_others_go_on_while_names_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither the count of what is used nor the choice of what has to go holds the lock, and the quota holds."""
+    spool, other = (Spool(tmp_path / "spool", MIB, 0) for _ in range(2))
+    stored = [put_capture(spool, make_capture("report"), b"x" * 20_000).capture_id for _ in range(30)]
+    meanwhile = 0
+
+    def between(original: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*arguments: Any) -> Any:
+            nonlocal meanwhile
+            found = original(*arguments)
+            if stored and meanwhile < 4:
+                meanwhile += 1
+                other.stored(stored.pop())  # would wait for the lock, and fail in the end
+                put_capture(other, make_capture("report"), b"x" * 5_000)
+            return found
+
+        return call
+
+    monkeypatch.setattr(space, "Tally", between(space.Tally))
+    monkeypatch.setattr(Room, "victims", between(Room.victims))
+    for _ in range(12):
+        put_capture(spool, content=b"x" * 100_000)
+        assert sum(path.stat().st_size for path in spool.root.rglob("*") if path.is_file()) <= MIB
+
+    account = spool.account()
+    assert meanwhile == 4
+    assert account.received == 46 == account.stored + account.pending + sum(account.dropped.values())
+    assert account.stored == 4
+    assert account.pending == len(list(spool.pending()))
+
+
+def test_a_count_is_made_again_where_something_changed(spool: Spool) -> None:
+    """What was counted without the lock is right with it: each bucket that changed since is counted again."""
+    known = crashes(spool, 6)
+    for folder in spool.newest():
+        os.utime(folder.parent, (1, 1))  # calm for long, so that their count is kept
+    census = Census(States(spool.root))
+    assert census.count() == (6, 0)
+
+    spool.stored(known[0])
+    spool.drop(known[1], "test")
+    spool.quarantine(known[2], "test")
+    spool.begin(make_capture()).close()
+    put_capture(spool, make_capture(moment=moment_of(known[4])))
+
+    assert census.count() == (5, 1)
