@@ -4,8 +4,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMPS := .stamps
-TOOLS_TEST := chromium gcc g++ readelf node unshare setpriv
-APT_TEST := binutils chromium fonts-dejavu-core g++ gcc libc6-dev nodejs util-linux
+TOOLS_TEST := chromium gcc g++ readelf node pg_ctlcluster unshare setpriv
+APT_TEST := binutils chromium fonts-dejavu-core g++ gcc libc6-dev nodejs postgresql util-linux
 
 help:  ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -28,6 +28,8 @@ $(STAMPS)/apt-test:
 
 apt-install:
 	@if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	  mkdir -p /etc/postgresql-common && touch /etc/postgresql-common/createcluster.conf; \
+	  grep -q '^create_main_cluster' /etc/postgresql-common/createcluster.conf || echo 'create_main_cluster = false' >>/etc/postgresql-common/createcluster.conf; \
 	  apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $(PACKAGES) >/dev/null; \
 	else echo "Not root, or no apt-get: install these by hand: $(PACKAGES)" >&2; fi
 

@@ -12,6 +12,7 @@ import sys
 import time
 
 import crash
+import index
 import memory
 import spool
 import startup
@@ -23,6 +24,7 @@ MEASUREMENTS = {
     "crash": crash.measure,
     "memory": memory.measure,
     "spool": spool.measure,
+    "index": index.measure,
 }
 
 

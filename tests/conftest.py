@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from postgres import Postgres, serving_postgres
 
 
 @pytest.fixture(autouse=True)
@@ -26,3 +27,10 @@ def home(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(folder / "run"))
     yield folder
     shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Postgres]:
+    """A PostgreSQL that whoever needs it shares; each takes a database of its own."""
+    with serving_postgres("fsync=off") as server:
+        yield server

@@ -48,7 +48,7 @@ if TYPE_CHECKING:
     type=click.IntRange(1, 60),
     help="How long a signed URL can be used.",
 )
-@click.option("--reindex", is_flag=True, help="Set the index aside and build a new one from the store.")
+@click.option("--reindex", is_flag=True, help="Read every capture anew into the index, while it is shown.")
 @click.option("--threads", default=8, show_default=True, type=click.IntRange(1, 256), help="Requests answered at once.")
 def serve(
     host: str,
@@ -70,7 +70,7 @@ def serve(
       diag serve                                     what was caught on this machine
       diag serve --host 0.0.0.0 --tokens tokens.txt  for others, who need a token
       diag serve --trace-url 'https://tempo.example/trace/{trace_id}'
-      diag serve --reindex                           build the index anew from the store
+      diag serve --reindex                           read every capture anew, while pages are shown
 
     Agents elsewhere deliver with DIAG_STORE=http://this-host:8321 and DIAG_TOKEN set to a token with the role agent.
     """
@@ -88,7 +88,7 @@ def serve(
 
 def _serve(viewer: ViewerConfig, host: str, port: int, threads: int, reindex: bool) -> int:
     try:
-        from diag_server import rebuild, serving
+        from diag_server import serving
         from diag_server.app import create_app
     except ModuleNotFoundError as error:
         raise _not_installed(error) from error
@@ -97,12 +97,9 @@ def _serve(viewer: ViewerConfig, host: str, port: int, threads: int, reindex: bo
             f"Without tokens the viewer listens on this machine only, not on {host}.",
             "Give --tokens FILE (or DIAG_TOKENS_FILE) with a `role token` line, or leave --host out.",
         )
-    aside = rebuild.set_aside(viewer.index_url) if reindex else None
-    if aside:
-        _say(f"the old index is now {aside}")
     with serving.listen(host, port) as listener:
-        app = create_app(viewer)
-        app.extensions["diag"].follower.sync(lambda count: _say(f"indexed {count} captures") if reindex else None)
+        app = create_app(viewer, take_over=reindex)
+        app.extensions["diag"].follower.begin(again=reindex)
         return serving.run(app, listener, threads, lambda address: _say(f"viewer at {address}"))
 
 

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import logging
+import time
 from typing import Any
 
-from flask import Flask, Response, jsonify, make_response, render_template, request
+from flask import Flask, Response, g, jsonify, make_response, render_template, request
 from sqlalchemy.exc import DBAPIError
 from werkzeug.exceptions import HTTPException
 
 from diag import errors
 from diag.errors import DiagError
 from diag_server import errors as own
+from diag_server.state import viewer
 
 log = logging.getLogger(__name__)
 
@@ -34,7 +36,8 @@ STATUS: tuple[tuple[type[DiagError], int], ...] = (
     (errors.StoreError, 502),
     (own.DiskFull, 507),
 )
-INDEX_BROKEN = own.IndexUnusable("The index does not answer.", "Stop the viewer and run `diag serve --reindex`.")
+INDEX_MENDED = "The index was damaged. It was set aside, and a new one is being built from the store."
+INDEX_HELP = "Load the page again in a moment; where the index is a database, see whether it answers."
 
 BROKEN = "The viewer failed to answer this. That is a mistake in the viewer, not in what you asked."
 
@@ -59,6 +62,7 @@ def register(app: Flask) -> None:
     app.register_error_handler(DiagError, _failed)
     app.register_error_handler(HTTPException, _refused)
     app.register_error_handler(DBAPIError, _index_failed)
+    app.before_request(_begin)
     app.after_request(_finish)
 
 
@@ -97,8 +101,16 @@ def _help(status: int) -> str:
 
 
 def _index_failed(error: DBAPIError) -> Response:
-    log.error("%s %s: %s", request.method, request.path, error.orig)
-    return _answer(503, f"{INDEX_BROKEN} {error.orig}", INDEX_BROKEN.help_text)
+    reason = str(error.orig).strip()
+    log.error("%s %s: %s", request.method, request.path, reason)
+    mended = viewer().mender.mend(error, g.began)
+    answer = _answer(503, INDEX_MENDED if mended else f"The index does not answer. {reason}", INDEX_HELP)
+    answer.headers["Retry-After"] = "1" if mended else "5"
+    return answer
+
+
+def _begin() -> None:
+    g.began = time.monotonic()
 
 
 def _answer(status: int, sentence: str, help_text: str) -> Response:

@@ -9,8 +9,9 @@ from diag_server import access, answers, shown
 from diag_server.agents import Agents
 from diag_server.config import ViewerConfig
 from diag_server.follow import Follower
-from diag_server.index.schema import open_engine
-from diag_server.index.write import secret
+from diag_server.index.notes import secret
+from diag_server.index.opening import open_engine
+from diag_server.index.upkeep import Mender
 from diag_server.metrics import Tally
 from diag_server.state import Viewer
 from diag_server.tokens import read_tokens
@@ -43,18 +44,23 @@ BLUEPRINTS = (
 )
 
 
-def create_app(config: ViewerConfig) -> Flask:
-    """The viewer of one store and tenant. Raises BadTokens, IndexUnusable, and what opening the store raises."""
+def create_app(config: ViewerConfig, *, take_over: bool = False) -> Flask:
+    """The viewer of one store and tenant; `take_over` lets it empty a database that is another store's index.
+
+    Raises BadTokens, IndexUnusable, and what opening the store raises.
+    """
     tokens = read_tokens(config.tokens_file)
     store = open_store(config.store_url, config.store_token)
-    engine = open_engine(config.index_url, belongs_to=f"{store.url} {config.tenant}")
+    belongs_to = f"{store.url} {config.tenant}"
+    engine = open_engine(config.index_url, belongs_to, take_over=take_over)
+    mender = Mender(engine, config.index_url, belongs_to)
     app = Flask(__name__)
-    follower = Follower(store, engine, config)
+    follower = Follower(store, engine, config, mender)
     agents_seen = Agents(store, config.tenant, config.look_every_s)
-    app.extensions["diag"] = Viewer(app, config, store, engine, follower, agents_seen, Tally(), tokens)
+    app.extensions["diag"] = Viewer(app, config, store, engine, mender, follower, agents_seen, Tally(), tokens)
     _configure(app, secret(engine))
-    app.before_request(access.guard)
     answers.register(app)
+    app.before_request(access.guard)
     shown.register(app)
     for blueprint in BLUEPRINTS:
         app.register_blueprint(blueprint)

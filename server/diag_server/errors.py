@@ -8,8 +8,25 @@ from diag.errors import DiagError, UsageError
 class IndexUnusable(DiagError):
     """The index cannot be opened or is no database."""
 
+    help_text = "Name another with --index: a file that can be written, or a postgresql:// URL that answers."
+
+
+class IndexDamaged(IndexUnusable):
+    """The file of the index is no database any more."""
+
+
+class IndexTooNew(IndexUnusable):
+    """The index was made by a later version."""
+
+    help_text = "Upgrade diag here, or give this viewer an index of its own with --index."
+
+
+class IndexOfAnother(IndexUnusable):
+    """The database holds the catalogue of another store."""
+
     help_text = (
-        "`diag serve --reindex` sets the file aside and builds a new index from the store; --index names another."
+        "Name another database or schema with --index (postgresql://…?options=-csearch_path%3Dshop), "
+        "or empty this one with --reindex."
     )
 
 

@@ -6,6 +6,7 @@ import errno
 import ipaddress
 import signal
 import socket
+import threading
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
@@ -15,6 +16,7 @@ from gunicorn.app.base import BaseApplication
 
 from diag.errors import UsageError
 from diag_server.errors import AddressTaken
+from diag_server.follow import Follower
 from diag_server.state import Viewer
 
 GRACE_S = 3
@@ -68,14 +70,11 @@ def run(app: Flask, listener: socket.socket, threads: int, ready: Callable[[str]
     return 0
 
 
-def _leave_interrupts_to_the_master(_worker: Any) -> None:
-    # Ctrl-C reaches the whole group; told twice at once, gunicorn's worker locks itself up in its own handler.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-
-
 class _Gunicorn(BaseApplication):  # type: ignore[misc]  # gunicorn has no types
     def __init__(self, app: Flask, descriptor: int, threads: int, ready: Callable[[], None]) -> None:
         self._app = app
+        self._follower: Follower = app.extensions["diag"].follower
+        self._keeping: threading.Thread | None = None  # the worker's: a thread does not live on in a fork
         self._settings: dict[str, Any] = {
             "bind": f"fd://{descriptor}",
             "worker_class": "gthread",
@@ -85,7 +84,8 @@ class _Gunicorn(BaseApplication):  # type: ignore[misc]  # gunicorn has no types
             "graceful_timeout": GRACE_S,
             "control_socket_disable": True,  # its place is the home folder, shared by every gunicorn there
             "when_ready": lambda _arbiter: ready(),
-            "post_worker_init": _leave_interrupts_to_the_master,
+            "post_worker_init": lambda _worker: self._begin(),
+            "worker_exit": lambda _arbiter, _worker: self._end(),
             "proc_name": "diag serve",
         }
         super().__init__()
@@ -99,3 +99,14 @@ class _Gunicorn(BaseApplication):  # type: ignore[misc]  # gunicorn has no types
     def load(self) -> Flask:
         """The application."""
         return self._app
+
+    def _begin(self) -> None:
+        # Ctrl-C reaches the whole group; told twice at once, gunicorn's worker locks itself up in its own handler.
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        self._keeping = threading.Thread(target=self._follower.run, name="diag keeps the index", daemon=True)
+        self._keeping.start()
+
+    def _end(self) -> None:
+        self._follower.end()
+        if self._keeping is not None:
+            self._keeping.join(GRACE_S)

@@ -166,5 +166,6 @@ def _page() -> dict[str, Any]:
         "identity": identity,
         "with_tokens": bool(state.tokens),
         "store_trouble": state.follower.trouble,
+        "building": state.follower.building,
         "store_url": state.config.store_url,
     }

@@ -11,6 +11,7 @@ from diag.upload.store import Signing, Store
 from diag_server.agents import Agents
 from diag_server.config import ViewerConfig
 from diag_server.follow import Follower
+from diag_server.index.upkeep import Mender
 from diag_server.metrics import Tally
 from diag_server.tokens import Tokens
 
@@ -23,6 +24,7 @@ class Viewer:
     config: ViewerConfig
     store: Store
     engine: Engine
+    mender: Mender
     follower: Follower
     agents: Agents
     uploads: Tally  # by the status that they were answered with

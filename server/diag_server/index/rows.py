@@ -4,9 +4,38 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 
-from diag.model import Capture, Link
+from diag.model import Capture, Link, parse_stamp, stamp
+
+CHANCE = 2**20  # numbers in one millisecond
+HOUR_MS = 3_600_000
+LAST_MS = 2**43 - 1  # until the year 2248 a number fits into 63 bits
+
+
+def number_of(capture: Capture) -> int:
+    """The capture's place in time: its milliseconds since 1970, and the first 20 random bits of its id.
+
+    Those of a UUIDv7 are the 12 before the variant and 8 behind it (RFC 9562, section 5.7).
+    """
+    value = int(capture.capture_id.replace("-", ""), 16)
+    return number_at(parse_stamp(capture.time)) + ((value >> 64 & 0xFFF) << 8 | value >> 54 & 0xFF)
+
+
+def number_at(moment: datetime) -> int:
+    """The first number of this millisecond."""
+    return max(0, min(round(moment.timestamp() * 1000), LAST_MS)) * CHANCE
+
+
+def hour_of(number: int) -> int:
+    """The hour since 1970 that the number falls into."""
+    return number // (CHANCE * HOUR_MS)
+
+
+def time_of(number: int) -> str:
+    """The time that the number stands for, as a `model.stamp` text."""
+    return stamp(datetime.fromtimestamp(number // CHANCE / 1000, UTC))
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +81,10 @@ class CaptureRow:
 
 @dataclass(frozen=True, slots=True)
 class GroupRow:
-    """The captures of one fingerprint. `trend` counts them in equal spans of time, oldest first."""
+    """The captures of one fingerprint. `trend` counts them in equal spans of time, oldest first.
+
+    `partial` says that only the newest of those that match were counted.
+    """
 
     fingerprint: str
     count: int
@@ -61,11 +93,12 @@ class GroupRow:
     instances: int
     latest: CaptureRow
     trend: tuple[int, ...] = ()
+    partial: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class InstanceRow:
-    """One instance and how much was captured of it."""
+    """One instance and how much was captured of it; `partial` as in GroupRow."""
 
     instance_id: str
     service: str
@@ -76,6 +109,7 @@ class InstanceRow:
     processes: int
     first_seen: str
     last_seen: str
+    partial: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,143 +1,148 @@
-"""The tables of the index, and how a database is opened for them."""
+"""The tables of the index. A change here needs a migration beside it; a test compares the two."""
 
 from __future__ import annotations
 
-import secrets
-from pathlib import Path
 from typing import Any
 
-from sqlalchemy import (
-    Column,
-    Engine,
-    Index,
-    Integer,
-    MetaData,
-    String,
-    Table,
-    Text,
-    column,
-    create_engine,
-    event,
-    select,
-    table,
-    text,
-)
-from sqlalchemy.engine import URL, make_url
-from sqlalchemy.exc import ArgumentError, DatabaseError, NoSuchModuleError
+from sqlalchemy import BigInteger, Column, Dialect, Index, Integer, MetaData, Table, Text, TypeDecorator, column, table
+from sqlalchemy.types import TypeEngine
 
-from diag_server.errors import IndexUnusable
+LIMIT = 500  # characters of a text that is looked up: PostgreSQL indexes 2,704 bytes at most
+Whole = BigInteger().with_variant(Integer(), "sqlite")  # SQLite's INTEGER PRIMARY KEY is the row's own number
 
-VERSION = "1"
 
-metadata = MetaData()  # every name starts with diag_: the database may be shared, and _create drops what is ours
+class Plain(TypeDecorator[str]):
+    """A text that both databases keep, compare and sort alike: by its code points, without the NUL that only one takes.
 
-# One row a capture, however often it was delivered. Times are `model.stamp` texts: UTC, so they sort as text.
+    With `limit` it is cut, when it is written and when it is asked for.
+    """
+
+    impl = Text
+    cache_ok = True
+
+    def __init__(self, limit: int = 0) -> None:
+        super().__init__()
+        self.limit = limit
+
+    def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
+        """The database's own type."""
+        return dialect.type_descriptor(Text(collation="C") if dialect.name == "postgresql" else Text())
+
+    def process_bind_param(self, value: str | None, dialect: Dialect) -> str | None:
+        """What is sent for this value."""
+        if value is None:
+            return None
+        return value.replace("\0", "\N{REPLACEMENT CHARACTER}")[: self.limit or None]
+
+
+def _key() -> Plain:
+    return Plain(LIMIT)
+
+
+metadata = MetaData()  # every name starts with diag_: the database may be shared, and only what is ours is dropped
+
+# One row a capture, however often it was delivered. `number` is its time in milliseconds and 20 bits of chance
+# (rows.number_of): the row's key and the order of every list at once.
 captures = Table(
     "diag_captures",
     metadata,
-    Column("capture_id", String(36), primary_key=True),
-    Column("time", String(40), nullable=False),
-    Column("kind", String(64), nullable=False),
-    Column("level", String(16)),
-    Column("trigger", String(32), nullable=False),
-    Column("title", Text, nullable=False),
-    Column("cause", Text),
-    Column("sentence", Text),
-    Column("fingerprint", String(200)),
-    Column("service", Text, nullable=False),
-    Column("name", Text, nullable=False),
-    Column("instance_id", Text, nullable=False),
-    Column("host", Text, nullable=False),
-    Column("pid", Integer, nullable=False),
-    Column("start_time", String(40), nullable=False),
-    Column("runtime", Text, nullable=False),
-    Column("size_bytes", Integer, nullable=False),
-    Column("incomplete", Integer, nullable=False),
-    Column("stack", Text, nullable=False),  # JSON: the innermost frames of the crashing thread
-    Column("manifest", Text, nullable=False),
-    Column("words", Text, nullable=False),  # what the text search looks at
-    Index("diag_captures_by_time", "time", "capture_id"),
-    Index("diag_captures_by_fingerprint", "fingerprint", "time"),
-    Index("diag_captures_by_instance", "instance_id", "time"),
-    Index("diag_captures_by_kind", "kind", "time"),
+    Column("number", Whole, primary_key=True, autoincrement=False),
+    Column("capture_id", Plain(), nullable=False),
+    Column("time", Plain(), nullable=False),
+    Column("kind", _key(), nullable=False),
+    Column("level", _key()),
+    Column("trigger", Plain(), nullable=False),
+    Column("title", Plain(), nullable=False),
+    Column("cause", Plain()),
+    Column("sentence", Plain()),
+    Column("fingerprint", _key()),
+    Column("service", _key(), nullable=False),
+    Column("name", _key(), nullable=False),
+    Column("instance_id", _key(), nullable=False),
+    Column("host", Plain(), nullable=False),
+    Column("pid", Whole, nullable=False),
+    Column("start_time", _key(), nullable=False),
+    Column("runtime", Plain(), nullable=False),
+    Column("size_bytes", Whole, nullable=False),
+    Column("incomplete", Whole, nullable=False),
+    Column("stack", Plain(), nullable=False),  # JSON: the innermost frames of the crashing thread
+    Index("diag_captures_by_id", "capture_id", unique=True),
+    Index("diag_captures_by_fingerprint", "fingerprint", "kind", "number"),
+    Index("diag_captures_by_instance", "instance_id", "number"),
+    Index("diag_captures_by_name", "name", "number"),
+    Index("diag_captures_by_service", "service", "number"),
+    Index("diag_captures_by_kind", "kind", "number"),
+    Index("diag_captures_by_level", "level", "number"),
+)
+
+# What is long and rarely read stands apart, so that a walk over many captures reads few pages.
+texts = Table(
+    "diag_texts",
+    metadata,
+    Column("number", Whole, primary_key=True, autoincrement=False),
+    Column("manifest", Plain(), nullable=False),
+    Column("words", Plain(), nullable=False),  # what the text search looks at, in lower case
 )
 
 links = Table(
     "diag_links",
     metadata,
-    Column("capture_id", String(36), nullable=False),
-    Column("request_id", Text),
-    Column("trace_id", Text),
-    Column("span_id", Text),
-    Index("diag_links_by_capture", "capture_id"),
-    Index("diag_links_by_request", "request_id"),
-    Index("diag_links_by_trace", "trace_id"),
+    Column("number", Whole, nullable=False),
+    Column("request_id", _key()),
+    Column("trace_id", _key()),
+    Column("span_id", Plain()),
+    Index("diag_links_by_capture", "number"),
+    Index("diag_links_by_request", "request_id", "number"),
+    Index("diag_links_by_trace", "trace_id", "number"),
 )
 
-meta = Table("diag_meta", metadata, Column("name", String(64), primary_key=True), Column("value", Text, nullable=False))
+# Counts, kept in the transaction that brings or takes a capture: nobody can count a million rows for each page.
+# `last` is the number of the newest capture that is counted.
+groups = Table(
+    "diag_groups",
+    metadata,
+    Column("fingerprint", _key(), primary_key=True),
+    Column("kind", _key(), primary_key=True),
+    Column("count", Whole, nullable=False),
+    Column("last", Whole, nullable=False),
+)
+seen_on = Table(
+    "diag_seen_on",
+    metadata,
+    Column("fingerprint", _key(), primary_key=True),
+    Column("kind", _key(), primary_key=True),
+    Column("instance_id", _key(), primary_key=True),
+    Column("count", Whole, nullable=False),
+)
+instances = Table(
+    "diag_instances",
+    metadata,
+    Column("instance_id", _key(), primary_key=True),
+    Column("count", Whole, nullable=False),
+    Column("crashes", Whole, nullable=False),
+    Column("last", Whole, nullable=False),
+    Index("diag_instances_by_last", "last"),
+)
+processes = Table(
+    "diag_processes",
+    metadata,
+    Column("instance_id", _key(), primary_key=True),
+    Column("pid", Whole, primary_key=True, autoincrement=False),
+    Column("start_time", _key(), primary_key=True),
+    Column("count", Whole, nullable=False),
+    Column("crashes", Whole, nullable=False),
+    Column("last", Whole, nullable=False),
+)
+hours = Table(
+    "diag_hours",
+    metadata,
+    Column("fingerprint", _key(), primary_key=True),  # '' counts everything of the kind
+    Column("kind", _key(), primary_key=True),
+    Column("hour", Whole, primary_key=True, autoincrement=False),  # since 1970
+    Column("count", Whole, nullable=False),
+)
 
-# Trigrams, because people search for parts of names: `checkout` in `shop.views.checkout_cart`.
-search = table("diag_search", column("capture_id"), column("words"))
-SEARCH = "CREATE VIRTUAL TABLE IF NOT EXISTS diag_search USING fts5(capture_id UNINDEXED, words, tokenize='trigram')"
+meta = Table("diag_meta", metadata, Column("name", Plain(), primary_key=True), Column("value", Plain(), nullable=False))
 
-
-def url_of(index_url: str) -> URL:
-    """The database's URL; a text without a scheme is the path of an SQLite file. Raises IndexUnusable."""
-    try:
-        return make_url(index_url) if "://" in index_url else URL.create("sqlite", database=index_url)
-    except ArgumentError as error:
-        raise IndexUnusable(f"{index_url!r} is neither a path nor a database URL.") from error
-
-
-def file_of(index_url: str) -> Path | None:
-    """The SQLite file, or None where the index is elsewhere."""
-    url = url_of(index_url)
-    named = url.get_backend_name() == "sqlite" and url.database not in (None, "", ":memory:")
-    return Path(str(url.database)) if named else None
-
-
-def open_engine(index_url: str, belongs_to: str) -> Engine:
-    """The database with its tables, emptied where it was made for another store or by another version.
-
-    `belongs_to` says whose catalogue it is (store and tenant). Raises IndexUnusable.
-    """
-    path = file_of(index_url)
-    engine = None
-    try:
-        if path:
-            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            path.touch(mode=0o600)
-        engine = create_engine(url_of(index_url))
-        if engine.dialect.name == "sqlite":
-            event.listen(engine, "connect", _prepare_sqlite)
-        _create(engine, f"{VERSION} {belongs_to}")
-    except (OSError, DatabaseError, NoSuchModuleError, ModuleNotFoundError) as error:
-        if engine is not None:
-            engine.dispose()
-        reason = getattr(error, "orig", None) or error
-        raise IndexUnusable(f"The index {path or index_url} cannot be used: {reason}.") from error
-    return engine
-
-
-def _prepare_sqlite(connection: Any, _record: Any) -> None:
-    for pragma in ("journal_mode=WAL", "synchronous=NORMAL", "busy_timeout=5000"):
-        connection.execute(f"PRAGMA {pragma}")
-
-
-def _create(engine: Engine, marker: str) -> None:
-    with engine.begin() as connection:
-        metadata.create_all(connection)
-        sqlite = engine.dialect.name == "sqlite"
-        if sqlite:
-            connection.execute(text(SEARCH))
-        found = connection.scalar(select(meta.c.value).where(meta.c.name == "marker"))
-        if found == marker:
-            return
-        if sqlite:
-            connection.execute(text("DROP TABLE diag_search"))
-        metadata.drop_all(connection)
-        metadata.create_all(connection)
-        if sqlite:
-            connection.execute(text(SEARCH))
-        rows = [{"name": "marker", "value": marker}, {"name": "secret", "value": secrets.token_hex(32)}]
-        connection.execute(meta.insert(), rows)
+# SQLite only: the words once more, as trigrams, because people search for parts of names.
+search = table("diag_search", column("rowid", Integer), column("words", Text))

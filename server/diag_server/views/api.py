@@ -18,7 +18,7 @@ from diag_server.answers import json_list
 from diag_server.ask import filter_of, limit_of
 from diag_server.entries import report_of
 from diag_server.errors import LoginNeeded, NotFound
-from diag_server.index import read
+from diag_server.index import counts, read
 from diag_server.index.rows import Filter, GroupRow
 from diag_server.state import viewer
 from diag_server.views.agents import matching
@@ -79,7 +79,7 @@ def report(capture_id: str) -> Response:
 def groups() -> Response:
     """The fingerprints among the captures that match, the one seen last first."""
     viewer().follower.look()
-    found = read.groups(viewer().engine, filter_of(request.args), limit_of(request.args, 50))
+    found = counts.groups(viewer().engine, filter_of(request.args), limit_of(request.args, 50))
     return jsonify({"groups": [_group(one) for one in found]})
 
 
@@ -89,10 +89,10 @@ def group(fingerprint: str) -> dict[str, Any]:
     """One fingerprint, with its instances and the innermost frames of its latest capture."""
     viewer().follower.look()
     wanted = Filter(fingerprint=fingerprint)
-    found = read.groups(viewer().engine, wanted)
+    found = counts.groups(viewer().engine, wanted)
     if not found:
         raise NotFound(f"No capture has the fingerprint {fingerprint}.")
-    instances = [asdict(one) for one in read.instances(viewer().engine, wanted)]
+    instances = [asdict(one) for one in counts.instances(viewer().engine, wanted)]
     return {**_group(found[0]), "stack": list(found[0].latest.stack), "seen_on": instances}
 
 
@@ -101,7 +101,7 @@ def group(fingerprint: str) -> dict[str, Any]:
 def instances() -> Response:
     """The instances among the captures that match, the one heard of last first."""
     viewer().follower.look()
-    found = read.instances(viewer().engine, filter_of(request.args), limit_of(request.args, 200))
+    found = counts.instances(viewer().engine, filter_of(request.args), limit_of(request.args, 200))
     return jsonify({"instances": [asdict(one) for one in found]})
 
 
@@ -149,6 +149,7 @@ def _group(one: GroupRow) -> dict[str, Any]:
         "service": latest.service,
         "count": one.count,
         "instances": one.instances,
+        "partial": one.partial,
         "first_seen": one.first_seen,
         "last_seen": one.last_seen,
         "latest_capture_id": latest.capture_id,

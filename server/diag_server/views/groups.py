@@ -8,7 +8,7 @@ from diag_server import stacks
 from diag_server.access import allow
 from diag_server.ask import limit_of
 from diag_server.errors import NotFound
-from diag_server.index import read
+from diag_server.index import counts, read
 from diag_server.index.rows import Filter
 from diag_server.state import viewer
 from diag_server.views.overview import with_trends
@@ -23,13 +23,13 @@ def page(fingerprint: str) -> str:
     state = viewer()
     state.follower.look()
     wanted = Filter(fingerprint=fingerprint)
-    groups = with_trends(read.groups(state.engine, wanted))
+    groups = with_trends(counts.groups(state.engine, wanted))
     if not groups:
         raise NotFound(f"No capture has the fingerprint {fingerprint}.")
     return render_template(
         "group.html",
         group=groups[0],
         stack=stacks.runs(stacks.frames(list(groups[0].latest.stack))),
-        instances=read.instances(state.engine, wanted),
+        instances=counts.instances(state.engine, wanted),
         page=read.find(state.engine, wanted, limit_of(request.args, 50), request.args.get("cursor", "")),
     )

@@ -11,7 +11,7 @@ from flask import Blueprint, Response, make_response, render_template, request
 from diag.model import now, stamp
 from diag_server.access import ANYBODY, allow
 from diag_server.ask import filter_of, limit_of
-from diag_server.index import read
+from diag_server.index import counts, read
 from diag_server.index.rows import Filter, GroupRow
 from diag_server.state import viewer
 from diag_server.views.agents import pressing
@@ -59,7 +59,7 @@ def with_trends(groups: list[GroupRow]) -> list[GroupRow]:
         return []
     newest = now()
     hours = [stamp(newest - timedelta(hours=back))[:13] for back in range(TREND_HOURS - 1, -1, -1)]
-    trends = read.trends(viewer().engine, [group.fingerprint for group in groups], hours)
+    trends = counts.trends(viewer().engine, [group.fingerprint for group in groups], hours)
     return [replace(group, trend=trends[group.fingerprint]) for group in groups]
 
 
@@ -68,13 +68,13 @@ def _content() -> dict[str, object]:
     state.follower.look()
     wanted, cursor = filter_of(request.args), request.args.get("cursor", "")
     page = read.find(state.engine, wanted, limit_of(request.args, CAPTURES), cursor)
-    day = read.kinds(state.engine, stamp(now() - timedelta(days=1)))
+    day = counts.kinds(state.engine, now() - timedelta(days=1))
     return {
         "wanted": wanted,
         "filtered": {name: value for name, value in asdict(wanted).items() if value},
-        "groups": [] if cursor else with_trends(read.groups(state.engine, _deaths(wanted), GROUPS)),
+        "groups": [] if cursor else with_trends(counts.groups(state.engine, _deaths(wanted), GROUPS)),
         "page": page,
-        "kinds": read.kinds(state.engine),
+        "kinds": counts.kinds(state.engine),
         "day": day,
         "cursor": cursor,
         "agents_trouble": pressing(),

@@ -7,7 +7,7 @@ from flask import Blueprint, render_template, request
 from diag_server.access import allow
 from diag_server.ask import limit_of
 from diag_server.errors import NotFound
-from diag_server.index import read
+from diag_server.index import counts, read
 from diag_server.index.rows import Filter
 from diag_server.state import viewer
 
@@ -32,6 +32,6 @@ def page(request_id: str) -> str:
         request_id=request_id,
         traces=list(dict.fromkeys(link.trace_id for link in links if link.trace_id)),
         spans=list(dict.fromkeys(link.span_id for link in links if link.span_id)),
-        instances=read.instances(state.engine, wanted),
+        instances=counts.instances(state.engine, wanted),
         page=read.find(state.engine, wanted, limit_of(request.args, 50), request.args.get("cursor", "")),
     )

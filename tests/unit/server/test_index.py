@@ -12,18 +12,17 @@ import pytest
 from diag_server.entries import entry
 from diag_server.errors import IndexUnusable
 from diag_server.hostile import parse_json
-from diag_server.index import read, write
+from diag_server.index import counts, read, write
+from diag_server.index.opening import open_engine
 from diag_server.index.rows import Entry, Filter
-from diag_server.index.schema import open_engine
-from diag_server.rebuild import set_aside
 from sqlalchemy import Engine
 
 from diag.model import Link, now, stamp
 
 
 @pytest.fixture
-def engine(tmp_path: Path) -> Iterator[Engine]:
-    engine = open_engine(str(tmp_path / "index.sqlite"), "file:///store default")
+def engine(index_url: str) -> Iterator[Engine]:
+    engine = open_engine(index_url, "file:///store default")
     yield engine
     engine.dispose()
 
@@ -126,7 +125,7 @@ def test_groups_count_and_show_their_latest(engine: Engine) -> None:
     ]
     write.add(engine, [entry_of(one) for one in [*three, deaths.made(deaths.killed(at=at - timedelta(hours=1)))]])
 
-    segfaults, kills = read.groups(engine, Filter())
+    segfaults, kills = counts.groups(engine, Filter())
 
     assert (segfaults.count, segfaults.instances, kills.count) == (3, 2, 1)
     assert segfaults.latest.capture_id == three[0].id
@@ -141,7 +140,7 @@ def test_trends_count_by_the_hour(engine: Engine) -> None:
     write.add(engine, [entry_of(one) for one in made])
     hours = [stamp(at - timedelta(hours=back))[:13] for back in (3, 2, 1, 0)]
 
-    trends = read.trends(engine, [str(made[0].capture.fingerprint), "none"], hours)
+    trends = counts.trends(engine, [str(made[0].capture.fingerprint), "none"], hours)
 
     assert trends == {str(made[0].capture.fingerprint): (0, 1, 0, 2), "none": (0, 0, 0, 0)}
 
@@ -152,10 +151,10 @@ def test_instances_and_processes_are_counted(engine: Engine) -> None:
     write.add(engine, [entry_of(deaths.made(deaths.segfault(instance=one))) for one in (first, again)])
     write.add(engine, [entry_of(deaths.made(deaths.live(instance=first)))])
 
-    (instance,) = read.instances(engine, Filter())
+    (instance,) = counts.instances(engine, Filter())
 
     assert (instance.captures, instance.crashes, instance.processes) == (3, 2, 2)
-    assert [one.captures for one in read.processes(engine, instance.instance_id)] == [2, 1]
+    assert [one.captures for one in counts.processes(engine, instance.instance_id)] == [2, 1]
 
 
 def test_links_name_the_traces_of_a_request(engine: Engine) -> None:
@@ -178,63 +177,3 @@ def test_what_is_removed_is_found_no_more(engine: Engine) -> None:
     write.remove(engine, [made.id, "unknown"])
 
     assert found(engine) == found(engine, q="price_of") == read.linked(engine, request_id="req-a") == []
-
-
-def test_an_index_of_another_store_is_emptied(tmp_path: Path) -> None:
-    """An index is made anew for another store or tenant, and kept for its own."""
-    path = str(tmp_path / "index.sqlite")
-    made = entry_of(deaths.made(deaths.segfault()))
-    kept = []
-    for belongs_to in ("file:///a default", "file:///a default", "file:///b default"):
-        engine = open_engine(path, belongs_to)
-        kept.append(len(write.ids(engine)))
-        write.add(engine, [made])
-        engine.dispose()
-
-    assert kept == [0, 1, 0]
-
-
-def test_somebody_elses_tables_are_left_alone(tmp_path: Path) -> None:
-    """A database that holds other tables keeps them, whatever their names, also when ours are made anew."""
-    path = tmp_path / "shared.sqlite"
-    with sqlite3.connect(path) as connection:
-        connection.execute("CREATE TABLE captures (mine TEXT)")
-        connection.execute("INSERT INTO captures VALUES ('x')")
-    connection.close()
-
-    for belongs_to in ("a", "b"):
-        open_engine(str(path), belongs_to).dispose()
-
-    connection = sqlite3.connect(path)
-    assert connection.execute("SELECT mine FROM captures").fetchall() == [("x",)]
-    connection.close()
-
-
-def test_the_file_is_private(tmp_path: Path) -> None:
-    """The index and what stands beside it are readable by their owner only."""
-    engine = open_engine(str(tmp_path / "new" / "index.sqlite"), "a")
-    engine.dispose()
-
-    assert (tmp_path / "new").stat().st_mode & 0o077 == 0
-    assert all(path.stat().st_mode & 0o077 == 0 for path in (tmp_path / "new").iterdir())
-
-
-def test_a_file_that_is_no_database_is_refused_and_set_aside(tmp_path: Path) -> None:
-    """A wrong file gives one sentence that says what to do, is not changed, and can be set aside."""
-    path = tmp_path / "index.sqlite"
-    path.write_bytes(b"this is a text, which is no database at all\n" * 40)
-
-    with pytest.raises(IndexUnusable, match=r"index\.sqlite.*not a database") as caught:
-        open_engine(str(path), "a")
-
-    assert "--reindex" in caught.value.help_text
-    aside = set_aside(str(path))
-    assert aside is not None and aside.read_bytes().startswith(b"this is a text")
-    open_engine(str(path), "a").dispose()
-
-
-@pytest.mark.parametrize("index", ["nonsense://x", "://", "/dev/null/index.sqlite", "sqlite:////dev/null/x"])
-def test_an_index_that_cannot_be_opened_is_refused(index: str) -> None:
-    """A wrong URL or a place that cannot be written is one sentence."""
-    with pytest.raises(IndexUnusable):
-        open_engine(index, "a")
