@@ -7,7 +7,7 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import CTE, Engine, Row, Select, case, distinct, func, select
+from sqlalchemy import CTE, Engine, Row, Select, Text, case, cast, distinct, func, select
 
 from diag.model import parse_stamp
 from diag_server.index.conditions import WINDOW, conditions
@@ -144,11 +144,10 @@ def _window_groups(newest: CTE) -> Select[Any]:
 
 def _window_instances(newest: CTE) -> Select[Any]:
     c = newest.c
-    process = select(c.instance_id, c.pid, c.start_time).distinct().cte("process")
-    some = select(func.count()).where(process.c.instance_id == c.instance_id).correlate(newest).scalar_subquery()
+    some = func.count(distinct(c.start_time + " " + cast(c.pid, Text))).label("processes")
     crashes = func.sum(case((c.kind == "crash", 1), else_=0)).label("crashes")
     return (
-        select(c.instance_id, *_counted(newest), crashes, some.label("processes"))
+        select(c.instance_id, *_counted(newest), crashes, some)
         .group_by(c.instance_id)
         .order_by(func.max(c.number).desc())
     )

@@ -107,20 +107,25 @@ def test_a_wrong_tokens_file_stops_the_start(home: Path, content: str) -> None:
         assert "tokens" in sentences(done) and "t-1" not in done.stderr
 
 
-def test_an_index_that_is_no_database_is_a_sentence_and_can_be_rebuilt(home: Path) -> None:
-    """The wrong file is kept aside; `--reindex` brings every capture back from the store alone."""
+def test_an_index_that_is_no_database_is_built_again(home: Path) -> None:
+    """The wrong file is kept aside and said; every capture comes back from the store alone, without being asked."""
     index = home / "index.sqlite"
     index.write_text("this is not a database, it is a text that somebody kept here\n" * 20)
     made = deaths.write(deaths.made(deaths.segfault()), home / "store")
 
-    done = serve("--port", "0", "--index", str(index))
-    with running(home / "store", "--index", str(index), "--reindex") as viewer:
+    with running(home / "store", "--index", str(index)) as viewer:
         rebuilt = viewer.get("api/v1/captures").json()["captures"]
 
-    assert done.returncode == 1
-    assert "--reindex" in sentences(done)
     assert [one["capture_id"] for one in rebuilt] == [made.id]
     assert [path.read_text()[:4] for path in home.glob("index.sqlite.*.old")] == ["this"]
+
+
+def test_a_database_that_does_not_answer_is_a_sentence(home: Path) -> None:
+    """Exit 1 with the reason, and without the password."""
+    done = serve("--port", "0", "--index", "postgresql://diag:geheim@127.0.0.1:1/diag")
+
+    assert done.returncode == 1
+    assert "cannot be used" in sentences(done) and "geheim" not in done.stderr
 
 
 def test_a_rebuilt_index_answers_the_same(home: Path) -> None:
@@ -154,7 +159,7 @@ def test_a_store_that_does_not_exist_yet_is_empty(home: Path) -> None:
         assert viewer.get("").status_code == 200
 
 
-@pytest.mark.parametrize("missing", ["flask", "sqlalchemy", "gunicorn"])
+@pytest.mark.parametrize("missing", ["alembic", "flask", "sqlalchemy", "gunicorn"])
 def test_without_its_dependencies_it_says_what_to_install(home: Path, missing: str) -> None:
     """Where the extra is not installed the command says so, with exit code 4."""
     hidden = (
