@@ -52,7 +52,15 @@ class Postgres:
     def start(self) -> None:
         """Start the server and wait until it answers."""
         settings = ("listen_addresses=127.0.0.1", "logging_collector=off", *self.settings)
-        command = [str(self.binaries / "postgres"), "-D", str(self.folder), "-p", str(self.port), "-k", str(self.folder)]
+        command = [
+            str(self.binaries / "postgres"),
+            "-D",
+            str(self.folder),
+            "-p",
+            str(self.port),
+            "-k",
+            str(self.folder),
+        ]
         command += [word for setting in settings for word in ("-c", setting)]
         with (self.folder / "log").open("ab") as log:
             self.process = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True, **_as_user())

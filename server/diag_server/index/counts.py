@@ -23,12 +23,14 @@ from diag_server.index.rows import (
     number_at,
     time_of,
 )
-from diag_server.index.schema import captures
+from diag_server.index.schema import captures, seen_on
 from diag_server.index.schema import groups as kept_groups
 from diag_server.index.schema import hours as kept_hours
 from diag_server.index.schema import instances as kept_instances
 from diag_server.index.schema import processes as kept_processes
-from diag_server.index.schema import seen_on
+
+
+COUNTED = [captures.c[name] for name in ("number", "kind", "fingerprint", "instance_id", "pid", "start_time")]
 
 
 def groups(engine: Engine, wanted: Filter, limit: int = 50) -> list[GroupRow]:
@@ -128,7 +130,7 @@ def _asks_only(wanted: Filter, *names: str) -> bool:
 
 
 def _window(engine: Engine, wanted: Filter) -> CTE:
-    newest = select(captures).where(*conditions(engine, wanted)).order_by(captures.c.number.desc())
+    newest = select(*COUNTED).where(*conditions(engine, wanted)).order_by(captures.c.number.desc())
     return newest.limit(WINDOW + 1).cte("newest")
 
 

@@ -19,7 +19,7 @@ LEASE_LOCK = 0x6469616701
 
 @dataclass(frozen=True, slots=True)
 class Walk:
-    """A reading of the whole store, newest first: why, the hour that is done (yyyy/mm/dd/hh), and the captures so far."""
+    """A reading of the whole store, newest first: why, the hour that is done (yyyy/mm/dd/hh), the captures so far."""
 
     reason: str
     hour: str = ""
@@ -76,7 +76,7 @@ def set_done(engine: Engine, name: str, at: float) -> None:
 
 @contextmanager
 def lease(engine: Engine) -> Iterator[bool]:
-    """Whether reading the whole store is ours alone while the context lasts; another viewer of the database may have it.
+    """Whether reading the whole store is ours while the context lasts; another viewer of the database may have it.
 
     An SQLite file has one viewer as a rule, and two do the same twice without harm.
     """

@@ -48,9 +48,9 @@ def open_engine(index_url: str, belongs_to: str, *, take_over: bool = False, sec
             engine.dispose()
         if isinstance(error, IndexUnusable):
             raise
-        raise IndexUnusable(f"The index {path or shown(index_url)} cannot be used: {_reason(error)}.", _help(error)) from (
-            error
-        )
+        raise IndexUnusable(
+            f"The index {path or shown(index_url)} cannot be used: {_reason(error)}.", _help(error)
+        ) from (error)
     return engine
 
 
@@ -67,7 +67,9 @@ def replace(path: Path, error: BaseException) -> None:
     """Set a damaged file aside and leave an empty one in its place. Raises IndexUnusable."""
     if path.exists():
         aside = set_aside(path)
-        log.warning("The index was damaged (%s) and is now %s; it is built again from the store.", _reason(error), aside)
+        log.warning(
+            "The index was damaged (%s) and is now %s; it is built again from the store.", _reason(error), aside
+        )
     _touch(path)
 
 

@@ -77,7 +77,7 @@ def newest_change(engine: Engine) -> str:
 
 
 def _select() -> Select[Any]:
-    return select(captures.c.number, *LIST_COLUMNS)
+    return select(captures.c.number, *LIST_COLUMNS, texts.c.stack).join(texts, texts.c.number == captures.c.number)
 
 
 def _captures(engine: Engine, query: Select[Any]) -> dict[int, CaptureRow]:

@@ -65,7 +65,6 @@ captures = Table(
     Column("runtime", Plain(), nullable=False),
     Column("size_bytes", Whole, nullable=False),
     Column("incomplete", Whole, nullable=False),
-    Column("stack", Plain(), nullable=False),  # JSON: the innermost frames of the crashing thread
     Index("diag_captures_by_id", "capture_id", unique=True),
     Index("diag_captures_by_fingerprint", "fingerprint", "kind", "number"),
     Index("diag_captures_by_instance", "instance_id", "number"),
@@ -81,6 +80,7 @@ texts = Table(
     metadata,
     Column("number", Whole, primary_key=True, autoincrement=False),
     Column("manifest", Plain(), nullable=False),
+    Column("stack", Plain(), nullable=False),  # JSON: the innermost frames of the crashing thread
     Column("words", Plain(), nullable=False),  # what the text search looks at, in lower case
 )
 

@@ -6,13 +6,13 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, Table, and_, bindparam, case, delete, exists, func, select, update
+from sqlalchemy import Connection, RowMapping, Table, and_, bindparam, case, delete, exists, func, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from diag_server.index.rows import hour_of
 from diag_server.index.schema import LIMIT, captures, groups, hours, instances, processes, seen_on
 
-Row = Mapping[str, Any]
+Row = RowMapping | Mapping[str, Any]
 Sums = dict[tuple[Any, ...], Counter[str]]
 TABLES = (groups, seen_on, instances, processes, hours)
 SUMMED = ("count", "crashes")

@@ -1,4 +1,4 @@
-"""What an index needs now and then: a count from scratch, statistics for the planner, and a new file for a damaged one."""
+"""What an index needs now and then: a count from scratch, statistics for the planner, a new file for a damaged one."""
 
 from __future__ import annotations
 

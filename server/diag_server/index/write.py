@@ -113,7 +113,8 @@ def _remove(connection: Connection, capture_ids: Sequence[str]) -> None:
 
 
 def _text(entry: Entry, row: dict[str, Any]) -> dict[str, Any]:
-    return {"number": row["number"], "manifest": entry.manifest, "words": entry.words.lower()}
+    stack = json.dumps(entry.stack)
+    return {"number": row["number"], "manifest": entry.manifest, "stack": stack, "words": entry.words.lower()}
 
 
 def _columns(entry: Entry, number: int) -> dict[str, Any]:
@@ -139,5 +140,4 @@ def _columns(entry: Entry, number: int) -> dict[str, Any]:
         "runtime": instance.runtime,
         "size_bytes": sum(artifact.size_bytes for artifact in capture.artifacts),
         "incomplete": len(capture.incomplete),
-        "stack": json.dumps(entry.stack),
     }

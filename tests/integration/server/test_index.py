@@ -156,7 +156,7 @@ def test_viewers_share_one_database(home: Path, postgres: Postgres) -> None:
 
 
 def test_a_database_that_goes_away_is_said_and_comes_back(home: Path) -> None:
-    """While PostgreSQL is down pages say so with 503, deliveries are still stored; afterwards all is as it should be."""
+    """While PostgreSQL is down pages say so with 503 and deliveries are stored; afterwards all is as it should be."""
     with serving_postgres("fsync=off") as server:
         with running(home / "store", "--index", server.database()) as viewer:
             first, second = deaths.made(deaths.segfault("req-1")), deaths.made(deaths.segfault("req-2"))

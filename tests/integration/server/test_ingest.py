@@ -6,9 +6,8 @@ import http.client
 import json
 import socket
 from dataclasses import replace
-from urllib.parse import urlsplit
-
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import deaths
 import pytest

@@ -259,7 +259,9 @@ def test_a_first_walk_goes_on_where_it_was(following: Following, monkeypatch: py
     assert following.follower.building == under_way
 
     read_again: list[str] = []
-    monkeypatch.setattr(walk, "whole_in", lambda store, tenant, hour: read_again.append(hour) or found(store, tenant, hour))
+    monkeypatch.setattr(
+        walk, "whole_in", lambda store, tenant, hour: read_again.append(hour) or found(store, tenant, hour)
+    )
     assert following.look() == {one.id for one in made}
     assert {hour for hour in read_again if hour <= under_way.hour} == {
         "/".join(one.key().split("/")[2:6]) for one in made[2:]

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Iterator
 from datetime import timedelta
-from pathlib import Path
 
 import deaths
 import pytest
 from diag_server.entries import entry
-from diag_server.errors import IndexUnusable
 from diag_server.hostile import parse_json
 from diag_server.index import counts, read, write
 from diag_server.index.opening import open_engine

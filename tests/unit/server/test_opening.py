@@ -95,9 +95,9 @@ def test_two_stores_share_a_database_by_schemas(postgres: Postgres) -> None:
         for name in ("one", "two"):
             filled(f"{url}?options=-csearch_path%3D{name}", name)
 
-    assert postgres.run("SELECT (SELECT count(*) FROM one.diag_captures), (SELECT count(*) FROM two.diag_captures)", url) == [
-        (2, 2)
-    ]
+    assert postgres.run(
+        "SELECT (SELECT count(*) FROM one.diag_captures), (SELECT count(*) FROM two.diag_captures)", url
+    ) == [(2, 2)]
 
 
 def test_an_index_of_a_newer_diag_is_refused(index_url: str) -> None:
@@ -229,12 +229,18 @@ def test_what_is_no_damage_is_not_mended(tmp_path: Path) -> None:
     engine.dispose()
 
 
-WRONG = ["nonsense://x", "://", "/dev/null/index.sqlite", "sqlite:////dev/null/x", "postgresql://u:secret@127.0.0.1:1/x"]
+WRONG = [
+    "nonsense://x",
+    "://",
+    "/dev/null/index.sqlite",
+    "sqlite:////dev/null/x",
+    "postgresql://u:secret@127.0.0.1:1/x",
+]
 
 
 @pytest.mark.parametrize("index", WRONG)
 def test_an_index_that_cannot_be_opened_is_refused(index: str) -> None:
-    """A wrong URL, a place that cannot be written or a database that does not answer is one sentence, with no password."""
+    """A wrong URL, a wrong place, or a database that does not answer is one sentence, without the password."""
     with pytest.raises(IndexUnusable) as caught:
         open_engine(index, "a")
 

@@ -90,9 +90,7 @@ def test_nothing_is_left_of_what_all_went(engine: Engine) -> None:
 @pytest.mark.parametrize(
     "wanted", [Filter(kind="crash"), Filter(service="shop"), Filter(instance="shop-1-7d9f"), Filter()], ids=str
 )
-def test_kept_counts_and_counting_agree(
-    engine: Engine, wanted: Filter, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_kept_counts_and_counting_agree(engine: Engine, wanted: Filter, monkeypatch: pytest.MonkeyPatch) -> None:
     """Lists say the same whether they come from kept counts or from counting what matches."""
     write.add(engine, some_entries(90))
     kept_groups, kept_instances = counts.groups(engine, wanted), counts.instances(engine, wanted)

@@ -80,13 +80,11 @@ def _captures() -> None:
         _text("start_time", KEY),
         _text("runtime"),
         *(_count(name) for name in ("size_bytes", "incomplete")),
-        _text("stack"),
     )
     op.create_table(
         "diag_texts",
         sa.Column("number", WHOLE, primary_key=True, autoincrement=False),
-        _text("manifest"),
-        _text("words"),
+        *(_text(name) for name in ("manifest", "stack", "words")),
     )
     op.create_table(
         "diag_links",
