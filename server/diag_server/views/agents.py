@@ -11,7 +11,7 @@ from diag_server.access import allow
 from diag_server.accounts import TROUBLES, Agent
 from diag_server.agents import AGENTS_LIMIT
 from diag_server.ask import VALUE_LIMIT, limit_of
-from diag_server.index import read
+from diag_server.index import counts
 from diag_server.metrics import Facts, exposed
 from diag_server.state import viewer
 
@@ -55,7 +55,7 @@ def metrics() -> Response:
     facts = Facts(
         agents=[one for one in state.agents.at(now()) if not one.old],
         unread=state.agents.unread,
-        captures=read.kinds(state.engine),
+        captures=counts.kinds(state.engine),
         uploads=state.uploads.counts(),
         looked_s_ago=state.follower.looked_s_ago,
         reachable=not (state.follower.trouble or state.agents.trouble),

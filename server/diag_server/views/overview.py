@@ -35,7 +35,8 @@ def fragment() -> Response:
     """The part of the overview that changes, for the page to replace while it is open."""
     viewer().follower.look()
     # Relative times differ from one second to the next; the page counts those on by itself.
-    state = f"{read.newest_change(viewer().engine)} {pressing()} {stamp(now())[:13]} {request.query_string!r}"
+    told = f"{read.newest_change(viewer().engine)} {viewer().follower.building} {pressing()}"
+    state = f"{told} {stamp(now())[:13]} {request.query_string!r}"
     etag = hashlib.sha256(state.encode()).hexdigest()[:32]
     if request.if_none_match.contains(etag):
         answer = Response(status=304)

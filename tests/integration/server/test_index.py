@@ -100,7 +100,8 @@ def test_reindexing_hides_nothing_and_goes_on_after_a_kill(home: Path, index_url
         wait_until(lambda: built(viewer) is None, "the index to be built")
     with running(store, "--index", index_url, "--reindex") as viewer:
         wait_until(lambda: (built(viewer) or 0) >= 5, "reading anew to be begun")
-        assert "being built anew" in viewer.get("").text
+        assert "being built anew" in viewer.get("").text and "being built anew" in viewer.get("instances").text
+        assert "being built anew" in viewer.get("fragments/overview").text
         assert listed(viewer) == everything
         os.killpg(viewer.process.pid, signal.SIGKILL)
         viewer.process.wait(TIMEOUT_S)
