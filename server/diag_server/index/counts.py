@@ -29,7 +29,6 @@ from diag_server.index.schema import hours as kept_hours
 from diag_server.index.schema import instances as kept_instances
 from diag_server.index.schema import processes as kept_processes
 
-
 COUNTED = [captures.c[name] for name in ("number", "kind", "fingerprint", "instance_id", "pid", "start_time")]
 
 
