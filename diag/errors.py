@@ -53,6 +53,18 @@ class ToolMissing(DiagError):
     exit_code = 4
 
 
+class WrongEngine(UsageError):
+    """The engine that was asked for cannot do this on this process; another may."""
+
+    help_text = "Say another --engine, or leave it out: `auto` takes one that works."
+
+
+class Busy(DiagError):
+    """Another capture that touches this process is under way."""
+
+    help_text = "Wait until it has ended, and ask again."
+
+
 class ToolFailed(DiagError):
     """A program that this capture ran ended with an error or ran out of time."""
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from diag.model import Cost, Instance, Level, Link, Missing, TriggerKind
@@ -150,6 +150,11 @@ class Request:
     span_id: str | None = None
     duration_s: float | None = None
     status: int | None = None
+
+    @property
+    def ended(self) -> datetime | None:
+        """When it was finished; None while it is in flight."""
+        return None if self.duration_s is None else self.started + timedelta(seconds=self.duration_s)
 
     @property
     def link(self) -> Link:

@@ -59,7 +59,7 @@ class Recorder:
 
     def _record(self, evidence: Evidence, kind: str) -> None:
         # Late: an instance that lives well never pays for the report's code.
-        from diag.capture import record
+        from diag.capture.reports import record
 
         try:
             recorded = record(evidence, settings=self._settings, kind=kind)
@@ -82,7 +82,7 @@ class Recorder:
 
 
 def _load() -> None:
-    import diag.capture
+    import diag.capture.reports
     import diag.upload.uploader  # noqa: F401
 
 

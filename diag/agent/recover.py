@@ -62,7 +62,7 @@ def _alone(folder: Path) -> Iterator[bool]:
 
 def _recover_instance(target: Target, folder: Path, settings: Settings) -> int:
     # Late: most calls find nothing to record.
-    from diag.capture import record
+    from diag.capture.reports import record
 
     count, living = 0, registry.alive(target.pid, target.start_ticks)
     for path in sorted((folder / layout.BOX_FOLDER).glob(f"*{layout.BOX_SUFFIX}")):

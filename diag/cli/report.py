@@ -9,10 +9,11 @@ from pathlib import Path
 
 import click
 
-from diag import capture, config
+from diag import config
 from diag.agent import blackbox, registry
 from diag.agent.registry import Target
-from diag.capture import Prepared
+from diag.capture import reports
+from diag.capture.reports import Prepared
 from diag.cli import family
 from diag.cli.instances import complete
 from diag.collectors.live import Depth, look
@@ -46,7 +47,7 @@ def report(instance: str, as_json: bool, output: Path | None, with_locals: bool,
     target = registry.find(settings, instance)
     depth = Depth(locals=with_locals, native=native)
     evidence = _look_at_one(target, depth) if instance.isdecimal() else _look_at_all(target, depth)
-    prepared = capture.prepare(evidence, settings=settings, kind="report")
+    prepared = reports.prepare(evidence, settings=settings, kind="report")
     if output is not None:
         _write(output, prepared)
     _print(prepared, as_json)
@@ -111,7 +112,7 @@ def _write(path: Path, prepared: Prepared) -> None:
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
         with os.fdopen(descriptor, "wb") as file:
             os.fchmod(descriptor, 0o600)
-            file.write(capture.encode(prepared.report))
+            file.write(reports.encode(prepared.report))
     except OSError as error:
         raise DiagError(f"{path} cannot be written: {error.strerror}.", "Name another file with -o.") from error
 
@@ -121,14 +122,14 @@ def _print(prepared: Prepared, as_json: bool) -> None:
     from diag.report.render import render
 
     if as_json:
-        click.echo(capture.encode(prepared.report), nl=False)
+        click.echo(reports.encode(prepared.report), nl=False)
     else:
         text = render(prepared.report, color=screen.colored(), width=screen.width())
         click.echo(text, nl=False, color=screen.colored())
 
 
 def _store(prepared: Prepared, settings: Settings, *, quiet: bool) -> None:
-    kept = capture.keep(prepared, settings=settings)
+    kept = reports.keep(prepared, settings=settings)
     if not quiet:
         print(f"\nKept; read it again with: diag show {prepared.capture.capture_id}", file=sys.stderr)
-    capture.deliver(kept, settings=settings)
+    reports.deliver(kept, settings=settings)

@@ -8,11 +8,14 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+import tempfile
+import time
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 STDERR_TAIL = 600
+LOOK_EVERY_S = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +57,55 @@ def run(arguments: Sequence[str], *, timeout_s: float, environment: Mapping[str,
             _kill(process)
             raise
     return Ran(status, stdout, _tail(stderr))
+
+
+def record(
+    arguments: Sequence[str],
+    *,
+    limit_s: float,
+    grace_s: float,
+    enough: Callable[[float], bool],
+    environment: Mapping[str, str] | None = None,
+) -> Ran:
+    """Run a tool that records until it ends by itself, or until `enough(seconds since its start)`: then it gets SIGINT,
+    and `grace_s` to write what it has. After `limit_s` and the grace it is killed; `status` is None then.
+    """
+    # Files, not pipes: nobody reads while it records, and a tool that talks a lot must not block.
+    with tempfile.TemporaryFile() as said, tempfile.TemporaryFile() as errors:
+        process = subprocess.Popen(
+            arguments,
+            stdin=subprocess.DEVNULL,
+            stdout=said,
+            stderr=errors,
+            env={**os.environ, **(environment or {})},
+            process_group=0,
+        )
+        try:
+            status = _attend(process, limit_s, grace_s, enough)
+        finally:
+            if process.poll() is None:
+                _kill(process)
+                process.wait()
+        said.seek(0)
+        errors.seek(0)
+        return Ran(status, said.read(), _tail(errors.read()))
+
+
+def _attend(
+    process: subprocess.Popen[bytes], limit_s: float, grace_s: float, enough: Callable[[float], bool]
+) -> int | None:
+    began, asked_at = time.monotonic(), None
+    while True:
+        try:
+            return process.wait(LOOK_EVERY_S)
+        except subprocess.TimeoutExpired:
+            elapsed = time.monotonic() - began
+        if asked_at is None and (enough(elapsed) or elapsed > limit_s):
+            asked_at = elapsed
+            with contextlib.suppress(ProcessLookupError):
+                process.send_signal(signal.SIGINT)
+        if asked_at is not None and elapsed > asked_at + grace_s:
+            return None
 
 
 def _kill(process: subprocess.Popen[bytes]) -> None:

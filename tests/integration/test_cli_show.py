@@ -14,7 +14,8 @@ import pytest
 from machine import TIMEOUT_S
 from unit.report.factory import crashed, made, raised
 
-from diag import capture, config
+from diag import config
+from diag.capture import reports
 from diag.model import Capture, new_capture_id, now, stamp
 from diag.spool import Spool
 
@@ -25,7 +26,7 @@ SEGFAULT = crashed(11, address=0, trapno=14)
 @pytest.fixture
 def caught() -> Capture:
     """A crash that waits in the spool."""
-    return capture.record(SEGFAULT, settings=config.load(), kind="crash")
+    return reports.record(SEGFAULT, settings=config.load(), kind="crash")
 
 
 def test_a_waiting_capture_is_shown(diag: Diag, caught: Capture) -> None:

@@ -30,7 +30,7 @@ from unit.report.factory import (
     witness,
 )
 
-from diag.capture import encode
+from diag.capture.reports import encode
 from diag.evidence import Evidence, ExceptionSeen, Thread, Witness
 from diag.redact import Redactor
 from diag.report.assemble import assemble, file_name

@@ -1,4 +1,4 @@
-"""From evidence to a capture in the spool: one way in, for crashes, events and looks on demand."""
+"""Reports: evidence assembled, redacted, and committed to the spool."""
 
 from __future__ import annotations
 

@@ -1,0 +1,136 @@
+"""What the commands that capture on demand share: the subject, the engine, the wait, and what is said at the end."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import click
+
+from diag.agent.registry import Target
+from diag.capture import reports
+from diag.capture.take import Taken
+from diag.collectors import collector as collectors
+from diag.collectors.collector import Collector, Subject, Watch
+from diag.collectors.live import standing
+from diag.collectors.proc import check_attachable, read_process
+from diag.collectors.runtime import runtime_of
+from diag.config import Settings
+from diag.errors import DiagError, NoSuchInstance, WrongEngine
+from diag.model import Instance, stamp
+
+PAGE_AT = "http://127.0.0.1:8321"  # where `diag serve` listens when nothing else is said
+
+
+def subject_of(target: Target) -> Subject:
+    """The target's process as collectors see it. Raises NoSuchInstance, CannotAttach."""
+    try:
+        facts, _ = read_process(target.pid)
+    except NoSuchInstance:
+        check_attachable(target.pid)  # hidden, rather than gone?
+        raise
+    runtime = runtime_of(target.pid)
+    instance = Instance(
+        service=target.service,
+        name=target.name,
+        instance_id=target.instance_id,
+        host=target.host or os.uname().nodename,
+        pid=target.pid,
+        start_time=stamp(facts.start_time),
+        runtime=runtime,
+        labels=target.labels,
+    )
+    return Subject(instance, target.pid, target.start_ticks, runtime, standing(facts), target.run_dir)
+
+
+def choose(kind: str, engine: str, asked: Any, subject: Subject) -> tuple[Collector, str]:
+    """The engine that was named, or the first that works, and in words why. Raises what the named one refuses with.
+
+    Where none works, the refusal of each is told.
+    """
+    if engine != "auto":
+        named = collectors.collector(kind, engine)(asked)
+        return named, f"{engine}, as you said: {named.check(subject)}"
+    refused: list[tuple[str, DiagError]] = []
+    for name in collectors.COLLECTORS[kind]:
+        candidate = collectors.collector(kind, name)(asked)
+        try:
+            words = candidate.check(subject)
+        except DiagError as error:
+            refused.append((name, error))
+            continue
+        return candidate, f"{name}: {words}"
+    raise _none(kind, subject, refused)
+
+
+def _none(kind: str, subject: Subject, refused: Sequence[tuple[str, DiagError]]) -> DiagError:
+    fitting = [(name, error) for name, error in refused if not isinstance(error, WrongEngine)]
+    if not fitting:
+        made_of = subject.runtime or "of a kind that could not be told"
+        reasons = "\n".join(f"{name}: {error}" for name, error in refused)
+        return WrongEngine(f"No engine takes a {kind} of process {subject.pid}, which is {made_of}.", reasons)
+    error = fitting[0][1]
+    others = [f"{name}: {other}" for name, other in fitting[1:]]
+    error.help_text = "\n".join(filter(None, (error.help_text, *others)))
+    return error
+
+
+@contextmanager
+def watching(label: str) -> Iterator[Watch]:
+    """A watch with a progress bar, where stderr is a terminal. The first Ctrl-C ends the capture early and keeps it."""
+    with _bar(label) as progress:
+        watch = Watch(progress)
+
+        def enough(_number: int, _frame: object) -> None:
+            signal.signal(signal.SIGINT, before)  # the second one is meant for us
+            watch.stop.set()
+
+        before = signal.signal(signal.SIGINT, enough)
+        try:
+            yield watch
+        finally:
+            signal.signal(signal.SIGINT, before)
+
+
+@contextmanager
+def _bar(label: str) -> Iterator[Callable[[float, str], None] | None]:
+    if not sys.stderr.isatty():
+        yield None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn(), TextColumn("{task.fields[words]}"))
+    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+        task = progress.add_task(label, total=1.0, words="")
+        lock = threading.Lock()
+
+        def show(done: float, words: str) -> None:
+            with lock:
+                progress.update(task, completed=done, words=f"{words}  Ctrl-C ends early and keeps it")
+
+        yield show
+
+
+def page_of(settings: Settings, capture_id: str) -> str:
+    """Where the capture's page is: on the viewer that it is delivered to, or the local one."""
+    viewer = settings.store.rstrip("/") if settings.store.startswith(("http://", "https://")) else PAGE_AT
+    return f"{viewer}/captures/{capture_id}"
+
+
+def conclude(taken: Taken, settings: Settings, *, written: str | None = None) -> None:
+    """Say what was taken: three facts, the file, the page. Then deliver it. Raises NotUploaded."""
+    for fact in taken.facts:
+        click.echo(fact)
+    for missing in taken.capture.incomplete:
+        click.echo(f"incomplete: {missing.section}: {missing.reason}", err=True)
+    if written:
+        click.echo(f"file   {written}")
+    click.echo(f"page   {page_of(settings, taken.capture.capture_id)}")
+    click.echo(f"files  diag get {taken.capture.capture_id}")
+    reports.deliver(taken.folder, settings=settings)

@@ -1,0 +1,112 @@
+"""What a collector is: one tool that takes one kind of evidence from one live instance.
+
+`check()` says beforehand how it will work here, or raises what would make it work; `collect()` runs it. A collector
+writes only into the folder that it is given, never touches what somebody else has stopped, and ends early when it is
+told to, with what it has until then.
+"""
+
+from __future__ import annotations
+
+import importlib
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+from diag.model import Instance, Missing
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """Who is looked at. `runtime` is as `runtime_of` says it; `run_dir` is its agent's folder where a probe is linked.
+
+    `pid` and `start_ticks` together name the process; `standing` says in words who keeps it from running, if anybody.
+    """
+
+    instance: Instance
+    pid: int
+    start_ticks: int
+    runtime: str
+    standing: str | None = None
+    run_dir: Path | None = None
+
+    @property
+    def language(self) -> str:
+        """ "python", "node", "go", "native", or "" where it could not be told."""
+        return self.runtime.partition(" ")[0]
+
+    @property
+    def version(self) -> tuple[int, ...]:
+        """The runtime's version as numbers, empty where it is not known."""
+        text = self.runtime.partition(" ")[2]
+        return tuple(int(part) for part in text.split(".") if part.isdecimal())
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """A file that a collector made, in the folder that it was given."""
+
+    path: Path
+    kind: str
+    format: str
+    content_type: str
+
+
+@dataclass(frozen=True, slots=True)
+class Collected:
+    """What a collector brings back. `facts` are raw figures for the summary, such as samples, lost ones, packets.
+
+    `pause_s` is for how long the subject stood still because of us.
+    """
+
+    files: tuple[Made, ...]
+    engine: str
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    pause_s: float = 0.0
+    incomplete: tuple[Missing, ...] = ()
+
+
+class Watch:
+    """The way out and the way to say how far it is: `stop` is set when what is there is enough."""
+
+    def __init__(self, progress: Callable[[float, str], None] | None = None) -> None:
+        self.stop = threading.Event()
+        self._progress = progress
+
+    def show(self, done: float, words: str = "") -> None:
+        """Tell that this part of it (0 to 1) is done, and what was gathered."""
+        if self._progress:
+            self._progress(min(1.0, done), words)
+
+
+class Collector(Protocol):
+    """One tool, made with what was asked of it (rate, duration, filter, …), so that each has options of its own."""
+
+    engine: str
+
+    def check(self, subject: Subject) -> str:
+        """How it will work on this subject, in words, without touching it; what it costs, where it costs something.
+
+        Raises WrongEngine, ToolMissing, CannotAttach, … where it does not, with what would make it work.
+        """
+        ...
+
+    def collect(self, subject: Subject, folder: Path, watch: Watch) -> Collected:
+        """Take the evidence. Raises a DiagError where there is nothing to keep."""
+        ...
+
+
+# kind -> engine -> class, in the order in which `auto` tries them. Each class takes the options of its kind.
+COLLECTORS: dict[str, dict[str, str]] = {
+    "profile": {
+        "py-spy": "diag.collectors.pyspy_record:PySpyRecord",
+    },
+}
+
+
+def collector(kind: str, engine: str) -> Callable[[Any], Collector]:
+    """The class of an engine, imported now."""
+    module, name = COLLECTORS[kind][engine].split(":")
+    found: Callable[[Any], Collector] = getattr(importlib.import_module(module), name)
+    return found
