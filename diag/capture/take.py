@@ -7,7 +7,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
@@ -15,10 +15,10 @@ from typing import Any
 
 from diag.collectors.collector import Collected, Collector, Subject, Watch
 from diag.config import Settings
-from diag.errors import Busy
+from diag.errors import Busy, DiagError, SpoolUnwritable
 from diag.evidence import Request, Witness
 from diag.model import Capture, Cost, Link, Missing, new_capture_id, now, stamp
-from diag.spool import Spool
+from diag.spool import Draft, spools
 
 LOOK_EVERY_S = 0.05
 MOST_LINKS = 200
@@ -93,12 +93,16 @@ def take(
     """
     moment, cpu = now(), _cpu_s()
     capture = Capture(new_capture_id(moment), kind, "api", stamp(moment), subject.instance)
-    with _alone_with(subject, settings), Spool.of(settings).begin(capture) as draft:
+    with _alone_with(subject, settings), _begin(capture, settings) as draft:
         began = time.monotonic()
-        with _noting(witness) as seen:
-            collected = collector.collect(subject, draft.folder, watch)
-        during = During(moment, now(), _within(seen, moment))
-        refined = refine(collected, during)
+        try:
+            with _noting(witness) as seen:
+                collected = collector.collect(subject, draft.folder, watch)
+            during = During(moment, now(), _within(seen, moment))
+            refined = refine(collected, during)
+        except DiagError:
+            draft.withdraw()
+            raise
         for file in refined.files:
             draft.add(file.name, file.kind, file.format, file.content_type, file.content)
         whole = replace(
@@ -111,6 +115,15 @@ def take(
         )
         folder = draft.commit(whole)
         return Taken(replace(whole, artifacts=draft.artifacts), folder, refined.facts)
+
+
+def _begin(capture: Capture, settings: Settings) -> Draft:
+    """A draft in the first spool that takes it. Raises SpoolUnwritable."""
+    *before, last = spools(settings)
+    for spool in before:
+        with suppress(SpoolUnwritable):
+            return spool.begin(capture, moves=True)
+    return last.begin(capture)
 
 
 @contextmanager

@@ -126,6 +126,10 @@ class Draft:
         finally:
             self.close()
 
+    def withdraw(self) -> None:
+        """Remove what was written, as if it had never begun: there was nothing to capture, so nothing is lost."""
+        self.abandon(MOVED)
+
     def finish_orphan(self) -> Path | None:
         """Queue what a killed writer left, marked incomplete; None where there was nothing and it was dropped.
 
