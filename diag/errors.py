@@ -86,6 +86,12 @@ class CorruptCapture(DiagError):
     """A capture's files do not match its manifest."""
 
 
+class BadProfile(DiagError):
+    """This is no profile that can be read; the message says where it goes wrong."""
+
+    help_text = "Known are pprof, speedscope, collapsed stacks, MOJO and others (docs/profiles.md)."
+
+
 class StoreError(DiagError):
     """The store said no, or something unexpected. `retry` tells whether trying again can help."""
 
