@@ -6,12 +6,17 @@ through the redactor on its way into the report.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
 from diag.model import Cost, Instance, Level, Link, Missing, TriggerKind
+
+# What the application did not write: files below these folders, and the scripts without a suffix that installers write.
+LIBRARY_PATH = re.compile(r"/(?:site|dist)-packages/|/lib(?:64|32)?/(?:python|pypy)\d[\d.]*[a-z]?/|/python\d+\.zip/")
+LAUNCHER_PATH = re.compile(r"/bin/[^/.]+$")
 
 
 @dataclass(frozen=True, slots=True)

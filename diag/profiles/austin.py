@@ -37,7 +37,9 @@ class Rounds:
         self._now_ns = self._last_ns = 0
         self.invalid = 0
 
-    def add(self, thread: tuple[int, int], frames: tuple[int, ...] | None, metrics: Mapping[str, int], state: str) -> None:
+    def add(
+        self, thread: tuple[int, int], frames: tuple[int, ...] | None, metrics: Mapping[str, int], state: str
+    ) -> None:
         """One thread (pid, thread id) of one round; `frames` is None where the sample is invalid, and only counted.
 
         Metrics are austin's own: `time` in microseconds, `memory` in bytes.

@@ -29,7 +29,7 @@ def read(content: bytes) -> Profile:
     """The profile. Raises BadProfile."""
     with reading("file of collapsed stacks"):
         lines = text(content).split("\n")
-        metadata = dict(found.groups() for found in map(_METADATA.fullmatch, lines) if found)
+        metadata = {found[1]: found[2] for found in map(_METADATA.fullmatch, lines) if found}
         if "austin" in metadata:
             return _read_austin(lines, metadata)
         builder = Builder([austin.COUNT])

@@ -62,7 +62,9 @@ class _Reader:
     def _check_version(self) -> None:
         version = self._number()
         if version != _VERSION:
-            raise BadProfile(f"This MOJO file has version {version}; diag reads version {_VERSION} (austin 3.4 to 3.7).")
+            raise BadProfile(
+                f"This MOJO file has version {version}; diag reads version {_VERSION} (austin 3.4 to 3.7)."
+            )
 
     def _event(self) -> None:
         event = self._data[self._at]

@@ -151,4 +151,3 @@ def _parsed(name: str) -> tuple[str, str, int, int]:
     if found := _V8.fullmatch(name):
         return found[1] or "(anonymous)", found[2].removeprefix("file://"), int(found[3]), int(found[4] or 0)
     return name, "", 0, 0
-

@@ -120,17 +120,17 @@ class _Reader:
     def _text(self, index: int) -> str:
         if index >= len(self._strings):
             raise BadProfile(f"String {index} is named, and there are {len(self._strings)}.")
-        return self._strings[index]
+        found: str = self._strings[index]
+        return found
 
     def _type(self, found: Fields) -> SampleType:
         return SampleType(self._text(_one(found, 1)), self._text(_one(found, 2)))
 
     def _mapping(self, found: Fields) -> Mapping:
-        return Mapping(
-            *(_one(found, field) for field in (2, 3, 4)),
-            *(self._text(_one(found, field)) for field in (5, 6)),
-            *(bool(_one(found, field)) for field in (7, 8, 9, 10)),
-        )
+        start, limit, offset = (_one(found, field) for field in (2, 3, 4))
+        file, build_id = (self._text(_one(found, field)) for field in (5, 6))
+        resolved = (bool(_one(found, field)) for field in (7, 8, 9, 10))
+        return Mapping(start, limit, offset, file, build_id, *resolved)
 
     def _read_locations(self) -> dict[int, tuple[int, ...]]:
         """The frames of each location, by its id."""
@@ -149,10 +149,10 @@ class _Reader:
         if mapping_id and mapping_id not in self._mappings:
             raise BadProfile(f"Location {_one(location, 1)} lies in mapping {mapping_id}, which is not there.")
         address, folded = _one(location, 3), bool(_one(location, 5))
-        place = {"address": address, "mapping": self._mappings.get(mapping_id), "folded": folded}
+        place = address, self._mappings.get(mapping_id)
         lines = location.get(4, [])
         if not lines:
-            yield Frame("", **place)
+            yield Frame("", "", 0, 0, "", 0, *place, folded=folded)
         for number, body in enumerate(lines, 1):
             line = _fields(body)
             function_id = _one(line, 1)
@@ -161,7 +161,8 @@ class _Reader:
             function = self._functions.get(function_id, {})
             name, system_name, file = (self._text(_one(function, field)) for field in (2, 3, 4))
             start, at, column = signed(_one(function, 5)), signed(_one(line, 2)), signed(_one(line, 3))
-            yield Frame(name, file, at, column, system_name, start, **place, inlined=number < len(lines))
+            inlined = number < len(lines)
+            yield Frame(name, file, at, column, system_name, start, *place, inlined, folded)
 
     def _read_samples(self) -> None:
         places, counted, tags = self._samples
@@ -250,7 +251,9 @@ class _ByPiece(dict[bytes, Any]):
 
 def _parts(body: bytes) -> tuple[bytes, bytes, bytes]:
     """What `_Samples` holds of one sample, whose fields may stand in any order and unpacked."""
-    places, values, tags = [], [], []
+    places: list[bytes] = []
+    values: list[bytes] = []
+    tags: list[bytes] = []
     for field, value in fields(body):
         if field in (1, 2):
             packed = varint(value) if isinstance(value, int) else value

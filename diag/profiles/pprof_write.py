@@ -3,7 +3,7 @@
 Source: https://github.com/google/pprof/blob/main/proto/profile.proto
 
 Two things that the format has no field for are written by convention: a sample's moment is the label `timestamp_ns`,
-counted from `time_nanos`; the recording, with the lost and invalid samples, is a comment (see `diag.profiles.recording`).
+counted from `time_nanos`; the recording, with its lost and invalid samples, is a comment (`diag.profiles.recording`).
 """
 
 from __future__ import annotations

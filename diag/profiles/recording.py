@@ -30,7 +30,7 @@ def found(lines: Iterable[str]) -> tuple[Recording, tuple[str, ...]]:
 
 
 def sentence(recording: Recording) -> str:
-    """What a page says about it: `py-spy 0.4.1, wall, 100 Hz; 3 samples lost, 2 invalid`; empty where nothing is known."""
+    """What a page says: `py-spy 0.4.1, wall, 100 Hz; 3 samples lost, 2 invalid`; empty where nothing is known."""
     taken = [f"{recording.engine} {recording.version}".strip(), recording.mode]
     taken += [f"{recording.rate_hz:g} Hz"] if recording.rate_hz else []
     missing = [f"{recording.lost} samples lost"] if recording.lost else []

@@ -87,7 +87,7 @@ def merge(profiles: Sequence[Profile]) -> Profile:
 
 
 def with_period(profile: Profile, kind: SampleType, period: int) -> Profile:
-    """A profile of counts with one more column: each sample stands for `period` of `kind`. That column is shown first."""
+    """A profile of counts with one more column, shown first: each sample stands for `period` of `kind`."""
     if kind in profile.sample_types:
         return profile
     counts = profile.values[0]

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from diag.evidence import Evidence, ExceptionSeen, Frame, Thread
+from diag.evidence import LAUNCHER_PATH, LIBRARY_PATH, Evidence, ExceptionSeen, Frame, Thread
 from diag.report.demangle import demangle
 from diag.report.elf import Symbol, Symbolizer
 from diag.report.values import Gaps, Scrub, clip, encodable, hex_address
@@ -22,8 +22,6 @@ _GROUP_KEPT = 50
 _NAME_LIMIT = 512
 
 _BARE_ADDRESS = re.compile(r"0x[0-9a-fA-F]{4,16}")
-_LIBRARY = re.compile(r"/(?:site|dist)-packages/|/lib(?:64|32)?/(?:python|pypy)\d[\d.]*[a-z]?/|/python\d+\.zip/")
-_LAUNCHER = re.compile(r"/bin/[^/.]+$")  # the scripts that installers write have no suffix
 _INTERPRETER = re.compile(r"/(?:lib)?python[\d.]*[a-z]?(?:\.so[\d.]*)?$")
 # What stands on a dying thread above the frame that died: CPython's handler, and libc's return from it, whose symbol is
 # not exported, so that unwinders name its neighbours.
@@ -103,7 +101,7 @@ def in_app(frame: Frame, scene: Scene) -> bool:
     path = frame.file or ""
     if path.startswith("<frozen") or (frame.module or "").partition(".")[0] in ("diag_probe", "sitecustomize"):
         return False
-    if _LIBRARY.search(path) or _LAUNCHER.search(path) or "/diag_probe/" in path:
+    if LIBRARY_PATH.search(path) or LAUNCHER_PATH.search(path) or "/diag_probe/" in path:
         return False
     return bool(path or frame.module)
 
@@ -112,7 +110,7 @@ def _native_in_app(path: str, scene: Scene) -> bool:
     home = (scene.working_directory or "").rstrip("/")
     if not home or not path.startswith(home + "/") or path == scene.executable:
         return False
-    return not _LIBRARY.search(path) and not _INTERPRETER.search(path)
+    return not LIBRARY_PATH.search(path) and not _INTERPRETER.search(path)
 
 
 def frame_json(frame: Frame, index: int, scene: Scene, scrub: Scrub) -> dict[str, Any]:
