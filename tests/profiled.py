@@ -64,7 +64,16 @@ def rows(one: Profile) -> list[Any]:
 
 def header(one: Profile) -> dict[str, Any]:
     """What a profile says besides its samples."""
-    names = "sample_types recording start_ns duration_ns period_type period default_type comments".split()
+    names = [
+        "sample_types",
+        "recording",
+        "start_ns",
+        "duration_ns",
+        "period_type",
+        "period",
+        "default_type",
+        "comments",
+    ]
     return {name: getattr(one, name) for name in names}
 
 

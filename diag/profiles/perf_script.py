@@ -18,10 +18,11 @@ from diag.profiles.limits import reading, text
 from diag.profiles.model import PID, PROCESS, THREAD, THREAD_ID, Frame, Label, Profile, Recording, SampleType
 
 # `python3 14901/14902 [001]   560.775255:   10101010 cpu-clock:`, where the parts in brackets may be missing.
-_HEAD = re.compile(r"(\S.*?)\s+(-?\d+)(?:/(-?\d+))?\s+(?:\[\d+\]\s+)?(\d+)\.(\d+):\s+(?:(\d+)\s+)?(\S+?):\s*(.*)")
+_HEAD = re.compile(r"(\S.*?)\s+(-?\d+)(?:/(-?\d+))?\s+(?:\[\d+\]\s+)?(\d+)\.(\d+):\s+(?:(\d+)\s+)?(\S+):(?:\s+(.*))?")
 _PLACE = re.compile(r"\s+([0-9a-f]+)\s+(.*?)(?:\+0x[0-9a-f]+)?(?: \(([^()]*(?:\([^()]*\))?[^()]*)\))?\s*")
 _LOST = re.compile(r".*PERF_RECORD_LOST(?:_SAMPLES)?\s.*?lost:?\s*(\d+).*", re.IGNORECASE)
 _CLOCKS = {"cpu-clock", "task-clock"}
+_MODIFIER = re.compile(r":[a-zA-Z]{1,4}$")  # `cycles:u`: in user space only
 _UNKNOWN = "[unknown]"
 # How CPython's trampolines (`py::work:/srv/app.py`) and V8 (`JS:*work /srv/app.js:12:3`) name their functions.
 _PYTHON = re.compile(r"py::(.*):(.*)")
@@ -103,7 +104,7 @@ class _Reader:
         tags = self._tables.labels([*labels, Label(THREAD_ID, int(thread_id))])
         time_ns = int(seconds) * 1_000_000_000 + int(fraction.ljust(9, "0")[:9])
         sample = _Sample(tags, time_ns, event, int(period or 1), int(pid or thread_id))
-        if alone := _PLACE.fullmatch(" " + place):  # without call graphs the only frame stands on the same line
+        if alone := _PLACE.fullmatch(f" {place}"):  # without call graphs the only frame stands on the same line
             sample.frames.append(self._frame(sample.pid, *alone.groups()))
         self._samples.append(sample)
 
@@ -138,7 +139,7 @@ class _Reader:
 
 
 def _type(event: str) -> SampleType:
-    name = event.partition(":")[0]
+    name = _MODIFIER.sub("", event)
     return SampleType("cpu", "nanoseconds") if name in _CLOCKS else SampleType(name, "count")
 
 
