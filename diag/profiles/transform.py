@@ -79,7 +79,7 @@ def merge(profiles: Sequence[Profile]) -> Profile:
         period_type=first.period_type,
         period=first.period,
         default_type=first.default_type,
-        comments=tuple(dict.fromkeys(comment for profile in profiles for comment in profile.comments)),
+        comments=_comments(profiles),
         drop_frames=first.drop_frames,
         keep_frames=first.keep_frames,
         doc_url=first.doc_url,
@@ -114,6 +114,15 @@ def _append(builder: Builder, profile: Profile, later_ns: int) -> None:
         [columns.get(kind, zeros) for kind in builder.sample_types],
         times and [moment if moment == NO_TIME else moment + later_ns for moment in times],
     )
+
+
+def _comments(profiles: Sequence[Profile]) -> tuple[str, ...]:
+    """Each profile's comments, without those that one before had too."""
+    found: list[str] = []
+    for profile in profiles:
+        known = set(found)
+        found += [comment for comment in profile.comments if comment not in known]
+    return tuple(found)
 
 
 def _together(recordings: Sequence[Recording]) -> Recording:
