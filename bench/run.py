@@ -14,6 +14,7 @@ import time
 import crash
 import index
 import memory
+import profiles
 import spool
 import startup
 import throughput
@@ -25,6 +26,7 @@ MEASUREMENTS = {
     "memory": memory.measure,
     "spool": spool.measure,
     "index": index.measure,
+    "profiles": profiles.measure,
 }
 
 

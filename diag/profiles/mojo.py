@@ -1,4 +1,4 @@
-"""MOJO, austin's binary format, to a profile. Version 3, which austin 3.4 to 3.7 write.
+"""MOJO, austin's binary format, to a profile. Version 3, which austin 3.7 writes.
 
 Source: https://github.com/P403n1x87/austin/wiki/The-MOJO-file-format
 """
@@ -62,9 +62,7 @@ class _Reader:
     def _check_version(self) -> None:
         version = self._number()
         if version != _VERSION:
-            raise BadProfile(
-                f"This MOJO file has version {version}; diag reads version {_VERSION} (austin 3.4 to 3.7)."
-            )
+            raise BadProfile(f"This MOJO file has version {version}; diag reads version {_VERSION} (austin 3.7).")
 
     def _event(self) -> None:
         event = self._data[self._at]
