@@ -11,6 +11,7 @@ from diag.profiles.builder import Builder
 from diag.profiles.model import (
     NO_TIME,
     PID,
+    SAMPLES,
     THREAD,
     THREAD_ID,
     Frame,
@@ -23,7 +24,7 @@ from diag.profiles.model import (
 from diag.profiles.transform import aggregate
 
 CPU = SampleType("cpu", "nanoseconds")
-COUNT = SampleType("samples", "count")
+COUNT = SAMPLES
 MAIN = [Label(PID, 1), Label(THREAD_ID, 1), Label(THREAD, "MainThread")]
 WORKER = [Label(PID, 1), Label(THREAD_ID, 2), Label(THREAD, "worker")]
 

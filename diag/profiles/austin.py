@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from diag.profiles.builder import Builder
-from diag.profiles.model import PID, STATE, THREAD_ID, Label, Recording, SampleType
+from diag.profiles.model import PID, SAMPLES, STATE, THREAD_ID, Label, Recording, SampleType
 
 _TYPES = {
     "wall": (SampleType("wall", "nanoseconds"),),
@@ -14,13 +14,11 @@ _TYPES = {
     "memory": (SampleType("memory", "bytes"),),
     "full": (SampleType("memory", "bytes"), SampleType("wall", "nanoseconds")),
 }
-IDLE, COLLECTING = Label(STATE, "idle"), Label(STATE, "gc")
-COUNT = SampleType("samples", "count")
 
 
 def builder_for(mode: str) -> Builder:
     """An empty profile of what this mode measures. Raises KeyError."""
-    return Builder((COUNT, *_TYPES[mode]), timed=True)
+    return Builder((SAMPLES, *_TYPES[mode]), timed=True)
 
 
 class Rounds:

@@ -5,17 +5,13 @@ Source: https://docs.google.com/document/d/1CvAClvFfyA5R-PhYUmn5OOQtYMH4h6I0nSsK
 
 from __future__ import annotations
 
-import re
 from typing import Any
 
+from diag.profiles import tags
 from diag.profiles.builder import Builder
 from diag.profiles.limits import document, reading
-from diag.profiles.model import PID, PROCESS, THREAD, THREAD_ID, Frame, Label, Profile, Recording, SampleType
+from diag.profiles.model import PID, THREAD, THREAD_ID, Frame, Label, Profile, Recording, SampleType
 from diag.profiles.timeline import Timeline
-
-# py-spy opens each stack with frames that name the process and the thread.
-_THREAD = re.compile(r"thread \((0x[0-9A-Fa-f]+|\d+)\)(?:: (.*))?", re.DOTALL)
-_PROCESS = re.compile(r'process (\d+)(?::"(.*)")?', re.DOTALL)
 
 
 def read(content: bytes) -> Profile:
@@ -70,6 +66,8 @@ class _Thread:
 
     def tell(self, *labels: Label) -> None:
         """What is known of the thread from now on."""
+        if not labels:
+            return
         self._labels |= {label.key: label for label in labels}
         self._timeline.labels = self._builder.labels(self._labels.values())
 
@@ -84,9 +82,6 @@ class _Thread:
             self._timeline.close(at)
 
     def _names(self, name: str) -> bool:
-        thread, process = _THREAD.fullmatch(name), _PROCESS.fullmatch(name)
-        if thread:
-            self.tell(Label(THREAD_ID, int(thread[1], 0)), Label(THREAD, thread[2] or ""))
-        if process:
-            self.tell(Label(PID, int(process[1])), Label(PROCESS, process[2] or ""))
-        return bool(thread or process)
+        found = tags.parsed(name)
+        self.tell(*found)
+        return bool(found)

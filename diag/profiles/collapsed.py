@@ -7,19 +7,16 @@ in their lines: where a frame stands, and of which process and thread the stack 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 
 from diag.errors import BadProfile
-from diag.profiles import austin
+from diag.profiles import austin, tags
 from diag.profiles.builder import Builder
 from diag.profiles.limits import reading, text
-from diag.profiles.model import PID, PROCESS, THREAD, THREAD_ID, Frame, Label, Labels, Profile, label
+from diag.profiles.model import SAMPLES, Frame, Label, Profile
 from diag.profiles.transform import aggregate
 
-# `work (app/jobs.py:12)`, as py-spy writes it; in front of the frames `process 1:"name"` and `thread (2): name`.
-_PLACED = re.compile(r"(.+) \((.*?)(?::(\d+))?\)", re.DOTALL)
-_PROCESS = re.compile(r'process (\d+)(?::"(.*)")?', re.DOTALL)
-_THREAD = re.compile(r"thread(?: \((0x[0-9A-Fa-f]+|\d+)\)(?:: (.*))?|: (.+))", re.DOTALL)
+_PLACED = re.compile(r"(.+) \((.*?)(?::(\d+))?\)", re.DOTALL)  # `work (app/jobs.py:12)`, as py-spy writes it
 _AUSTIN = re.compile(r"P(\d+);T(?:(\d+):)?(\w+)((?:;.*)?) (-?\d+(?:,-?\d+)*)")
 _METADATA = re.compile(r"# (\w+): (.*)")
 _UNSAFE = str.maketrans({";": ",", "\n": " ", "\r": " "})
@@ -32,7 +29,7 @@ def read(content: bytes) -> Profile:
         metadata = {found[1]: found[2] for found in map(_METADATA.fullmatch, lines) if found}
         if "austin" in metadata:
             return _read_austin(lines, metadata)
-        builder = Builder([austin.COUNT])
+        builder = Builder([SAMPLES])
         for number, line in enumerate(lines, 1):
             if line.strip() and not line.startswith("#"):
                 _add(builder, line.rstrip("\r"), number)
@@ -48,10 +45,10 @@ def write(profile: Profile, sample_type: str | None = None) -> bytes:
     column = kept.column(sample_type)
     names = [_frame_text(frame) for frame in kept.frames]
     stacks = [";".join(map(names.__getitem__, reversed(stack))) for stack in kept.stacks]
-    heads = [";".join(_tags(labels)) for labels in kept.label_sets]
+    heads = [";".join(name.translate(_UNSAFE) for name in tags.written(labels)) for labels in kept.label_sets]
     sums: dict[str, int] = {}
-    for stack, tags, value in zip(kept.stack_of, kept.labels_of, kept.values[column], strict=True):
-        key = ";".join(part for part in (heads[tags], stacks[stack]) if part)
+    for stack, labels, value in zip(kept.stack_of, kept.labels_of, kept.values[column], strict=True):
+        key = ";".join(part for part in (heads[labels], stacks[stack]) if part)
         sums[key] = sums.get(key, 0) + value
     return "".join(f"{key} {value}\n" for key, value in sums.items() if value).encode("utf-8", "replace")
 
@@ -63,22 +60,11 @@ def _add(builder: Builder, line: str, number: int) -> None:
     names = stack.split(";") if stack else []
     labels: list[Label] = []
     # Only what stands in front may be a tag: a function may be called `thread` too.
-    while names and len(labels) < 4 and (tags := _parse_tag(names[0])):
-        labels += tags
+    while names and len(labels) < 4 and (found := tags.parsed(names[0])):
+        labels += found
         del names[0]
     frames = tuple(builder.frame(_frame(name)) for name in reversed(names))
     builder.add(builder.stack(frames), [int(count)], builder.labels(labels))
-
-
-def _parse_tag(name: str) -> list[Label]:
-    found = _PROCESS.fullmatch(name)
-    if found:
-        return [Label(PID, int(found[1])), Label(PROCESS, found[2] or "")]
-    found = _THREAD.fullmatch(name)
-    if found:
-        number = [Label(THREAD_ID, int(found[1], 0))] if found[1] else []
-        return [*number, Label(THREAD, found[2] or found[3] or "")]
-    return []
 
 
 def _frame(name: str) -> Frame:
@@ -92,15 +78,6 @@ def _frame_text(frame: Frame) -> str:
     name = frame.function or frame.system_name or (f"{frame.address:#x}" if frame.address else "?")
     place = f"{frame.file}:{frame.line}" if frame.line else frame.file
     return (f"{name} ({place})" if place else name).translate(_UNSAFE)
-
-
-def _tags(labels: Labels) -> Iterator[str]:
-    pid, process, thread_id, thread = (label(labels, key) for key in (PID, PROCESS, THREAD_ID, THREAD))
-    if pid is not None:
-        yield (f'process {pid}:"{process}"' if process else f"process {pid}").translate(_UNSAFE)
-    if thread_id is not None or thread is not None:
-        number = f" ({thread_id})" if thread_id is not None else ""
-        yield (f"thread{number}: {thread}" if thread else f"thread{number}").translate(_UNSAFE)
 
 
 def _read_austin(lines: Iterable[str], metadata: dict[str, str]) -> Profile:

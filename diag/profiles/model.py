@@ -43,6 +43,8 @@ class Label(NamedTuple):
 
 Labels = tuple[Label, ...]
 NO_LABELS: Labels = ()
+SAMPLES = SampleType("samples", "count")
+IDLE, COLLECTING = Label(STATE, "idle"), Label(STATE, "gc")
 
 
 @dataclass(frozen=True, slots=True)

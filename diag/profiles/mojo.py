@@ -11,7 +11,7 @@ from diag.errors import BadProfile
 from diag.profiles import austin
 from diag.profiles.builder import Builder
 from diag.profiles.limits import reading, unpacked
-from diag.profiles.model import Frame, Profile
+from diag.profiles.model import COLLECTING, IDLE, Frame, Profile
 
 _T = TypeVar("_T")
 
@@ -83,9 +83,9 @@ class _Reader:
         elif event == _FRAME_KERNEL:
             self._stack.append(self._ready().frame(Frame(self._text(), "[kernel]")))
         elif event == _GC:
-            self._state = str(austin.COLLECTING.value)
+            self._state = str(COLLECTING.value)
         elif event == _IDLE:
-            self._state = str(austin.IDLE.value)
+            self._state = str(IDLE.value)
         elif event in (_TIME, _MEMORY):
             self._metrics["time" if event == _TIME else "memory"] = self._number()
         elif event == _STRING:

@@ -12,10 +12,9 @@ from dataclasses import dataclass, field
 
 from diag.errors import BadProfile
 from diag.profiles import model
-from diag.profiles.austin import COUNT
 from diag.profiles.builder import Builder
 from diag.profiles.limits import reading, text
-from diag.profiles.model import PID, PROCESS, THREAD, THREAD_ID, Frame, Label, Profile, Recording, SampleType
+from diag.profiles.model import PID, PROCESS, SAMPLES, THREAD, THREAD_ID, Frame, Label, Profile, Recording, SampleType
 
 # `python3 14901/14902 [001]   560.775255:   10101010 cpu-clock:`, where the parts in brackets may be missing.
 _HEAD = re.compile(r"(\S.*?)\s+(-?\d+)(?:/(-?\d+))?\s+(?:\[\d+\]\s+)?(\d+)\.(\d+):\s+(?:(\d+)\s+)?(\S+):(?:\s+(.*))?")
@@ -121,9 +120,9 @@ class _Reader:
 
     def _built(self) -> Profile:
         events = list(dict.fromkeys(sample.event for sample in self._samples))
-        types = [COUNT, *(_type(event) for event in events)]
+        types = [SAMPLES, *(_type(event) for event in events)]
         if len(set(types)) != len(types):
-            types = [COUNT, *(SampleType(event, _type(event).unit) for event in events)]
+            types = [SAMPLES, *(SampleType(event, _type(event).unit) for event in events)]
         start = min((sample.time_ns for sample in self._samples), default=0)
         end = max((sample.time_ns for sample in self._samples), default=0)
         builder = self._tables.with_types(types, timed=True)

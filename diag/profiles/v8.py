@@ -10,14 +10,13 @@ from itertools import accumulate
 from typing import Any
 
 from diag.errors import BadProfile
-from diag.profiles.austin import COLLECTING, COUNT, IDLE
 from diag.profiles.builder import MAX_DEPTH, Builder
 from diag.profiles.limits import document, reading
-from diag.profiles.model import Frame, Profile, Recording, SampleType, Stack
+from diag.profiles.model import COLLECTING, IDLE, SAMPLES, Frame, Profile, Recording, SampleType, Stack
 
 _ROOT = "(root)"
 _STATES = {"(idle)": IDLE, "(garbage collector)": COLLECTING}
-_CPU = (COUNT, SampleType("wall", "nanoseconds"))
+_CPU = (SAMPLES, SampleType("wall", "nanoseconds"))
 _SPACE = SampleType("inuse_space", "bytes")
 
 
