@@ -14,6 +14,7 @@ from diag.errors import DiagError
 COMMANDS = {
     "run": "diag.cli.run:run",
     "report": "diag.cli.report:report",
+    "profile": "diag.cli.profile:profile",
     "ps": "diag.cli.ps:ps",
     "ls": "diag.cli.ls:ls",
     "show": "diag.cli.show:show",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from pathlib import Path
 
 from diag.collectors import external, pyspy
@@ -49,6 +50,7 @@ class PySpyRecord:
             watch.show(elapsed_s / asked.duration_s, f"about {int(elapsed_s * asked.rate_hz)} samples")
             return watch.stop.is_set()
 
+        started = time.time()
         ran = external.record(
             self._command(subject, path),
             limit_s=asked.duration_s + GRACE_S,
@@ -61,7 +63,7 @@ class PySpyRecord:
             raise ToolFailed(f"py-spy took no profile of process {subject.pid}: {ran.stderr or ran.status}")
         taken, lost = (int(counts[1]), int(counts[2])) if counts else (None, None)
         missing = () if counts else (Missing("profile.samples", "py-spy did not say how many samples were lost"),)
-        facts = {"samples": taken, "invalid": lost, "rate_hz": asked.rate_hz, "mode": asked.mode}
+        facts = {"samples": taken, "invalid": lost, "rate_hz": asked.rate_hz, "started": started}
         made = Made(path, "profile", "chrometrace", "application/json")
         return Collected((made,), f"py-spy {pyspy.version()}", facts, incomplete=missing)
 

@@ -1,0 +1,150 @@
+"""From what a profiler wrote to a profile that is kept: one format, redacted, its samples put to their requests."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+from diag.capture.take import During, File, Refined
+from diag.collectors.asked import ProfileAsked
+from diag.collectors.collector import Collected
+from diag.evidence import Request
+from diag.model import Cost, Missing
+from diag.profiles import formats
+from diag.profiles.attribute import Span, attribute
+from diag.profiles.model import Label, Profile, Recording, SampleType
+from diag.profiles.summary import summary
+from diag.profiles.ticks import ticks
+from diag.profiles.transform import aggregate, merge
+from diag.redact import Redactor
+
+MOST_TIMED = 200_000  # more samples than this are kept without their moments
+MISSING_SHOWN = 0.01
+_JOINED = ("chrometrace",)  # formats that join equal samples to stretches of time
+
+
+def refining(asked: ProfileAsked) -> Callable[[Collected, During], Refined]:
+    """The refinement of a profile that was asked for like this."""
+    return lambda collected, during: refine(collected, during, asked)
+
+
+def refine(collected: Collected, during: During, asked: ProfileAsked) -> Refined:
+    """The profile as pprof, its summary, and what it says in three sentences. Raises BadProfile."""
+    redactor = Redactor()
+    profile = _redacted(_read(collected, asked), redactor)
+    profile = attribute(profile, [span for one in during.requests if (span := _span(one, during))])
+    profile = replace(profile, recording=_recording(collected, asked))
+    found = {**summary(profile), "engine": collected.engine, "why": collected.facts.get("why", "")}
+    timed = profile if len(profile) <= MOST_TIMED else aggregate(profile)
+    files = (
+        File("profile.pb.gz", "profile", "pprof", formats.CONTENT_TYPES["pprof"], formats.write(timed, "pprof")),
+        File("summary.json", "summary", "diag-profile", "application/json", json.dumps(found).encode()),
+    )
+    return Refined(files, title(found), facts(found), _missing(found, timed is profile), redactor.counts())
+
+
+def title(found: dict[str, Any]) -> str:
+    """`profile: 62 % in b (busy.py)`, or how long it looked and saw nothing."""
+    hottest = found["facts"]["hottest_in_app"] or found["facts"]["hottest"]
+    if not hottest:
+        return f"profile: nothing ran in {found['recording']['duration_s']:.0f} s"
+    return f"profile: {_percent(hottest['self_share'])} in {_named(hottest)}"
+
+
+def facts(found: dict[str, Any]) -> tuple[str, ...]:
+    """Where the time went, how it was taken, and what is missing of it."""
+    told, taken = found["facts"], found["recording"]
+    hottest, longest = told["hottest"], told["longest_in_app"]
+    if not hottest:
+        first = "No sample: nothing ran. `--mode wall` shows what waits."
+    else:
+        first = f"{_percent(hottest['self_share'])} of the time in {_named(hottest)} itself"
+        if longest and longest["function"] != hottest["function"]:
+            first += f"; {_percent(longest['total_share'])} below {_named(longest)}"
+    threads = len(found["threads"])
+    second = f"{found['samples']} samples in {taken['duration_s']:.1f} s of {threads} threads, {taken['sentence']}"
+    lost = taken["lost"] + taken["invalid"]
+    third = f"{lost} samples lost or invalid ({_percent(taken['missing_share'])})"
+    third += (
+        f"; the target stood still for {taken['cost']['pause_s'] * 1000:.0f} ms" if taken["cost"]["pause_s"] else ""
+    )
+    return first, second, third
+
+
+def _read(collected: Collected, asked: ProfileAsked) -> Profile:
+    """Every file that the engine wrote, as one profile; what it wrote them in is removed."""
+    found = []
+    for made in collected.files:
+        profile = formats.read(made.path.read_bytes(), made.format)
+        if made.format in _JOINED:
+            kind = SampleType(asked.mode, "nanoseconds")
+            profile = ticks(profile, kind, round(1e9 / asked.rate_hz))
+        found.append(profile if profile.start_ns else replace(profile, start_ns=_started_ns(collected)))
+        made.path.unlink()
+    whole = merge(found) if len(found) > 1 else found[0]
+    seconds = collected.facts.get("duration_s")
+    return replace(whole, duration_ns=round(seconds * 1e9)) if seconds else whole
+
+
+def _started_ns(collected: Collected) -> int:
+    return round(float(collected.facts.get("started", 0.0)) * 1e9)
+
+
+def _recording(collected: Collected, asked: ProfileAsked) -> Recording:
+    engine, _, version = collected.engine.partition(" ")
+    told = collected.facts
+    return Recording(
+        engine=engine,
+        version=version,
+        mode=asked.mode,
+        rate_hz=float(told.get("rate_hz") or asked.rate_hz),
+        lost=int(told.get("lost") or 0),
+        invalid=int(told.get("invalid") or 0),
+        cost=Cost(pause_s=collected.pause_s),
+    )
+
+
+def _redacted(profile: Profile, redactor: Redactor) -> Profile:
+    """Names of functions and files are the program's own, and so are labels."""
+    frames = tuple(
+        replace(frame, function=redactor.text(frame.function), file=redactor.text(frame.file))
+        for frame in profile.frames
+    )
+    labels = tuple(tuple(_label(one, redactor) for one in labels) for labels in profile.label_sets)
+    if frames == profile.frames and labels == profile.label_sets:
+        return profile
+    # What was different may be equal now: built anew, so that it is one.
+    return merge([replace(profile, frames=frames, label_sets=labels)])
+
+
+def _label(label: Label, redactor: Redactor) -> Label:
+    return label._replace(value=redactor.text(label.value)) if isinstance(label.value, str) else label
+
+
+def _span(request: Request, during: During) -> Span | None:
+    if not request.request_id:
+        return None
+    ended = request.ended or during.ended
+    times = (round(moment.timestamp() * 1e9) for moment in (request.started, ended))
+    return Span(request.request_id, request.trace_id, request.thread_id, *times)
+
+
+def _missing(found: dict[str, Any], timed: bool) -> tuple[Missing, ...]:
+    missing = []
+    share = found["recording"]["missing_share"]
+    if share > MISSING_SHOWN:
+        missing.append(Missing("profile.samples", f"{_percent(share)} of the samples were lost or invalid"))
+    if not timed:
+        missing.append(Missing("profile.times", f"more than {MOST_TIMED} samples: their moments were left out"))
+    return tuple(missing)
+
+
+def _named(function: dict[str, Any]) -> str:
+    file = str(function["file"]).rpartition("/")[2]
+    return f"{function['function']} ({file})" if file else str(function["function"])
+
+
+def _percent(share: float) -> str:
+    return f"{share * 100:.1f} %" if 0 < share < 0.095 else f"{share * 100:.0f} %"

@@ -1,0 +1,109 @@
+"""`diag profile`: where a live instance spends its time."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from diag import config
+from diag.agent import blackbox, registry
+from diag.agent.registry import Target
+from diag.capture.profile import refining
+from diag.capture.take import Taken, take
+from diag.cli import family, taking
+from diag.cli.instances import complete
+from diag.collectors.asked import FASTEST_HZ, LONGEST_S, Mode, ProfileAsked
+from diag.collectors.collector import COLLECTORS
+from diag.errors import DiagError
+from diag.evidence import Witness
+from diag.profiles import formats
+
+_MODES = click.Choice(["cpu", "wall", "gil"])
+_ENGINES = click.Choice(["auto", *COLLECTORS["profile"]])
+_FORMATS = click.Choice(list(formats.WRITERS))
+_FILE = click.Path(path_type=Path, dir_okay=False)
+
+
+@click.command()
+@click.argument("instance", shell_complete=complete)
+@click.option("-d", "--duration", type=click.FloatRange(1, LONGEST_S), default=10, show_default=True, help="Seconds.")
+@click.option("-r", "--rate", type=click.IntRange(1, FASTEST_HZ), default=100, show_default=True, help="Hz.")
+@click.option("--mode", type=_MODES, default="cpu", show_default=True, help="Threads that run; all; with the GIL.")
+@click.option("--native", is_flag=True, help="C frames too. Stops the process at each sample.")
+@click.option("--idle", is_flag=True, help="Threads that wait, too: the same as --mode wall.")
+@click.option("--subprocesses/--no-subprocesses", default=None, help="Its children too; of a named instance they are.")
+@click.option("--engine", type=_ENGINES, default="auto", show_default=True, help="What reads the stacks.")
+@click.option("-f", "--format", "form", type=_FORMATS, help="Also write a file in this format.")
+@click.option("-o", "--output", type=_FILE, help="The name of that file; pprof where -f says nothing else.")
+def profile(
+    instance: str,
+    duration: float,
+    rate: int,
+    mode: Mode,
+    native: bool,
+    idle: bool,
+    subprocesses: bool | None,
+    engine: str,
+    form: str | None,
+    output: Path | None,
+) -> None:
+    """Profile a live INSTANCE for some seconds: where its time goes, without a change to it and without a stop.
+
+    INSTANCE is a name, which covers all processes of the instance, or a pid, which need not have been started by diag.
+    Ctrl-C ends early and keeps what there is. The profile is kept like every capture, with the requests that were
+    served meanwhile.
+
+    \b
+    Examples:
+      diag profile shop                          ten seconds, 100 samples a second
+      diag profile 4711 -d 30 --mode wall        what it waits for, too
+      diag profile shop --native                 with C frames; this stops it at each sample
+      diag profile shop -f speedscope -o shop.speedscope.json
+    """
+    settings = config.load()
+    target = registry.find(settings, instance)
+    whole = not instance.isdecimal() if subprocesses is None else subprocesses
+    asked = ProfileAsked(duration, rate, "wall" if idle else mode, native, whole)
+    subject = taking.subject_of(target)
+    collector, why = taking.choose("profile", engine, asked, subject)
+    click.echo(why, err=True)
+    with taking.watching(f"profile {target.name}") as watch:
+        taken = take(
+            collector,
+            subject,
+            kind="profile",
+            settings=settings,
+            watch=watch,
+            refine=refining(asked),
+            witness=lambda: _witness(target, whole),
+        )
+    taking.conclude(taken, settings, written=_written(taken, form, output, target))
+
+
+def _witness(target: Target, whole: bool) -> Witness | None:
+    """What the black boxes of its processes say of requests."""
+    pids = [target.pid]
+    if whole and target.run_dir is not None:
+        pids += [process.pid for process, level in family.read().members(target) if level]
+    boxes = filter(None, (registry.black_box(target.run_dir, pid) for pid in pids))
+    found = [witness for witness in map(blackbox.read, boxes) if witness]
+    if not found:
+        return None
+    in_flight = tuple(request for one in found for request in one.in_flight)
+    return Witness(in_flight, tuple(request for one in found for request in one.finished))
+
+
+def _written(taken: Taken, form: str | None, output: Path | None, target: Target) -> str | None:
+    """The file that was asked for, by -f or -o."""
+    if form is None and output is None:
+        return None
+    form = form or "pprof"
+    moment = taken.capture.time[:19].replace("-", "").replace("T", ".").replace(":", "")
+    path = output or Path(f"profile.{target.name}.{moment}{formats.SUFFIXES[form]}")
+    content = (taken.folder / "profile.pb.gz").read_bytes()
+    try:
+        path.write_bytes(content if form == "pprof" else formats.write(formats.read(content, "pprof"), form))
+    except OSError as error:
+        raise DiagError(f"{path} cannot be written: {error.strerror}.", "Name another file with -o.") from error
+    return str(path)
