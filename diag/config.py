@@ -28,6 +28,7 @@ class Settings:
     spool_floor_mb: int = 256  # free disk space that the spool leaves alone
     spool_second: Path = Path()  # takes what the spool cannot; empty: <run_dir>/spool
     spool_second_quota_mb: int = 32  # 0: there is none
+    upload_rate_mb_s: int = 16  # MiB a second; 0 is as fast as it goes
     service: str = ""
     labels: str = ""  # k=v,k=v
     locals: bool = False  # locals in crash reports, redacted

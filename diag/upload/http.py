@@ -22,8 +22,9 @@ from diag.errors import (
 )
 from diag.upload import keys
 from diag.upload.answers import plain, retry_after_s
-from diag.upload.http_client import Answer, Client
+from diag.upload.http_client import AT_ONCE, Answer, Client
 from diag.upload.http_direct import Direct, measure
+from diag.upload.pace import Pace
 from diag.upload.store import Announced, StoredObject
 
 CHUNK = 256 * 1024
@@ -41,7 +42,10 @@ _PASSING = (408, 429, 502, 503, 504, 507)
 class HttpStore:
     """The viewer at `http(s)://host[:port][/path]`. Nothing is sent before it has said that it is one."""
 
-    def __init__(self, url: str, token: str = "") -> None:
+    at_once = AT_ONCE
+    clock_ahead_s = 0.0  # it asks for a token, and that knows no time
+
+    def __init__(self, url: str, token: str = "", pace: Pace | None = None) -> None:
         parts = urlsplit(url)
         try:
             usable = bool(parts.hostname) and parts.port != 0
@@ -57,8 +61,9 @@ class HttpStore:
             if not token.isascii() or not token.isprintable():
                 raise BadSetting("The token has characters that cannot be sent.")
             self._headers["Authorization"] = f"Bearer {token}"
-        self._client = Client(self.url)
-        self._direct = Direct(self.url)
+        pace = pace or Pace()
+        self._client = Client(self.url, pace)
+        self._direct = Direct(self.url, pace)
         self._is_viewer = False
         self._tenant = ""
 

@@ -23,6 +23,7 @@ from diag.errors import (
     StoreUnreachable,
 )
 from diag.model import valid_name
+from diag.upload.pace import Pace
 from diag.upload.store import StoredObject
 
 CHUNK = 1024 * 1024
@@ -33,7 +34,10 @@ _NO_LINKS = (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK)
 class LocalStore:
     """Objects as files under one folder, `file:///folder`. Folders are 0700 and files 0600."""
 
-    def __init__(self, url: str, token: str = "") -> None:
+    at_once = 1  # a disk gains nothing by more
+    clock_ahead_s = 0.0
+
+    def __init__(self, url: str, token: str = "", pace: Pace | None = None) -> None:
         parts = urlsplit(url)
         if parts.netloc not in ("", "localhost") or not parts.path.startswith("/") or parts.query or parts.fragment:
             raise BadSetting(f"The store {url!r} is no folder of this machine.", "Three slashes: file:///var/lib/diag")

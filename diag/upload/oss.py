@@ -24,9 +24,10 @@ from diag.errors import (
     ToolMissing,
 )
 from diag.model import valid_name
-from diag.upload.oss_errors import AlreadyThere, Damaged, stranger
+from diag.upload.oss_errors import AlreadyThere, ClockCorrected, Damaged, stranger
 from diag.upload.oss_parts import CHUNK, IN_PARTS_ABOVE, Content, measure, put_in_parts
 from diag.upload.oss_url import read_url
+from diag.upload.pace import Pace
 from diag.upload.store import Announced, SignedRequest, StoredObject
 
 if TYPE_CHECKING:
@@ -39,11 +40,19 @@ SHA256 = "x-oss-meta-sha256"
 class OssStore:
     """Objects in a bucket, under a prefix. The token of a viewer is not used: credentials are those of OSS."""
 
-    def __init__(self, url: str, token: str = "") -> None:
+    at_once = 8
+
+    def __init__(self, url: str, token: str = "", pace: Pace | None = None) -> None:
         if importlib.util.find_spec("oss2") is None:
             raise ToolMissing("The OSS store is not installed: oss2 is missing.", "pip install 'diag[oss]'")
         self._place = read_url(url, os.environ)
+        self._pace = pace or Pace()
         self.url = self._place.url
+
+    @property
+    def clock_ahead_s(self) -> float:
+        """How far this machine's clock is ahead, where signatures had to be corrected for it."""
+        return self._client.clock.ahead_s
 
     def put(self, key: str, source: Path, *, size_bytes: int, sha256: str, content_type: str) -> None:
         """Store the file whole or not at all; see Store.put.
@@ -57,7 +66,10 @@ class OssStore:
                 raise StoreRejected(f"{source} is not the file of {size_bytes} bytes that was announced for {key}.")
             headers = {"Content-Type": content_type, SHA256: sha256, "x-oss-forbid-overwrite": "true"}
             try:
-                self._store(name, content, headers)
+                try:
+                    self._store(name, content, headers)
+                except ClockCorrected:
+                    self._store(name, content, headers)
             except Damaged:
                 self.delete(key)  # it says that it has these bytes, and has others: nobody wants it
                 raise
@@ -125,7 +137,7 @@ class OssStore:
     def _client(self) -> Client:
         from diag.upload.oss_client import Client  # with oss2, and only where the bucket is really used
 
-        return Client(self._place)
+        return Client(self._place, self._pace)
 
     def _name(self, key: str) -> str:
         """The object's whole name. Keys come from outside: none leads out of the prefix."""

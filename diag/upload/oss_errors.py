@@ -42,6 +42,10 @@ class Vanished(StoreUnreachable):
     """The store has forgotten a multipart upload, or some of its parts."""
 
 
+class ClockCorrected(StoreUnreachable):
+    """The signature was of a wrong time, the next is not; the body is gone, so whoever has the file sends it again."""
+
+
 class Damaged(StoreUnreachable):
     """The store's checksum of what it has is not that of what was sent."""
 

@@ -12,11 +12,13 @@ from typing import Any, BinaryIO
 from diag.errors import NoSuchObject, StoreConflict, StoreError, StoreRefused, StoreRejected, StoreUnreachable
 from diag.model import valid_name
 from diag.upload import s3_sign
+from diag.upload.pace import Pace
 from diag.upload.s3_client import Client, Expected
 from diag.upload.s3_errors import stranger
-from diag.upload.s3_parts import PARTS_ABOVE, Wanted, Window, abort, deliver, read_sums
+from diag.upload.s3_parts import PARTS_ABOVE, Wanted, abort, deliver, read_sums
 from diag.upload.s3_url import parse
 from diag.upload.store import Announced, SignedRequest, StoredObject
+from diag.upload.window import Window
 
 PAGE = 1000
 IN_MEMORY = 1024 * 1024  # smaller bodies are sent from memory, without waiting for a `100 Continue`
@@ -32,10 +34,17 @@ _ENCRYPTED = ("aws:kms", "aws:kms:dsse")
 class S3Store:
     """Objects under `s3://bucket/prefix`. Credentials come from the SDK's own chain, never from the URL."""
 
-    def __init__(self, url: str, token: str = "") -> None:
+    at_once = 8
+
+    def __init__(self, url: str, token: str = "", pace: Pace | None = None) -> None:
         self._address = parse(url)
         self.url = self._address.url
-        self._client = Client(self._address)
+        self._client = Client(self._address, pace or Pace())
+
+    @property
+    def clock_ahead_s(self) -> float:
+        """How far this machine's clock is ahead, where signatures had to be corrected for it."""
+        return self._client.clock_ahead_s
 
     def put(self, key: str, source: Path, *, size_bytes: int, sha256: str, content_type: str) -> None:
         """Store the file whole or not at all, verified; see Store.put. Large files go in resumable parts."""

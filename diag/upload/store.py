@@ -46,6 +46,12 @@ class Store(Protocol):
     """
 
     url: str
+    at_once: int  # how many captures it takes at a time
+
+    @property
+    def clock_ahead_s(self) -> float:
+        """How far this machine's clock is ahead of the store's, where requests had to be corrected for it; else 0."""
+        ...
 
     def put(self, key: str, source: Path, *, size_bytes: int, sha256: str, content_type: str) -> None:
         """Store the file whole or not at all, verified against `size_bytes` and `sha256` (hex).

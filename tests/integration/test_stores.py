@@ -442,6 +442,12 @@ def test_a_viewer_that_is_not_there_is_unreachable(put: Callable[..., str]) -> N
         put(HttpStore("http://nobody.invalid"), some_key(), b"x")
 
 
+def test_a_viewer_without_tls_is_unreachable(viewer: tuple[str, Path], put: Callable[..., str]) -> None:
+    """https spoken to something else fails as what it is, and the token is not sent in the clear."""
+    with pytest.raises(StoreUnreachable, match=r"SSL|TLS|WRONG_VERSION"):
+        put(HttpStore(viewer[0].replace("http://", "https://"), "g-token"), some_key(), b"x")
+
+
 @contextmanager
 def _answering(answer: Callable[[BaseHTTPRequestHandler], None]) -> Iterator[tuple[HttpStore, list[str]]]:
     """A server that answers everything like this, and what it was asked: method, path and credentials."""
