@@ -74,6 +74,12 @@ class CorruptCapture(DiagError):
     """A capture's files do not match its manifest."""
 
 
+class NotRedacted(DiagError):
+    """A capture may hold secrets: its redaction did not finish, and nobody can make up for it."""
+
+    help_text = "It is never sent. It stays in the spool's quarantine folder; look at it there, and remove it."
+
+
 class StoreError(DiagError):
     """The store said no, or something unexpected. `retry` tells whether trying again can help."""
 
