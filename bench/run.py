@@ -17,6 +17,7 @@ import memory
 import spool
 import startup
 import throughput
+import upload
 
 MEASUREMENTS = {
     "throughput": throughput.measure,
@@ -25,6 +26,7 @@ MEASUREMENTS = {
     "memory": memory.measure,
     "spool": spool.measure,
     "index": index.measure,
+    "upload": upload.measure,
 }
 
 
