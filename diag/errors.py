@@ -112,5 +112,11 @@ class StoreRejected(StoreError):
     help_text = "The capture stays in the spool's quarantine folder, with the reason beside it."
 
 
+class StoreHeld(StoreError):
+    """The store has to keep this object: a retention period or a legal hold is on it."""
+
+    help_text = "It can go when the hold ends; the store's own console shows and lifts holds."
+
+
 class NoSuchObject(StoreError):
     """The store has nothing under this key."""

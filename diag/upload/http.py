@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -16,6 +16,7 @@ from diag.errors import (
     NoSuchObject,
     StoreConflict,
     StoreError,
+    StoreHeld,
     StoreRefused,
     StoreRejected,
     StoreUnreachable,
@@ -146,6 +147,19 @@ class HttpStore:
         answer.drain_conn() if answer.status == 404 else self._expect(answer, 204, 200)
         answer.release_conn()
 
+    def held(self, keys: Sequence[str]) -> str:
+        """What the viewer says of the first that its store has to keep."""
+        self._meet()
+        for key in keys:
+            answer = self._ask("HEAD", f"{_object(key)}?held=1")
+            answer.drain_conn()
+            if answer.status == 404:
+                continue
+            self._expect(answer, 200)
+            if why := plain(answer.headers.get("X-Diag-Held", "")):
+                return why
+        return ""
+
     def check(self) -> None:
         """Raise unless a viewer answers there and this token may deliver to it."""
         role = self._greet()
@@ -243,6 +257,8 @@ class HttpStore:
             raise NoSuchObject(f"{self.url} says: {sentence}", help_text)
         if status == 409:
             raise StoreConflict(f"{self.url} says: {sentence}", help_text)
+        if status == 423:
+            raise StoreHeld(f"{self.url} says: {sentence}", help_text)
         if status in _REJECTED:
             raise StoreRejected(f"{self.url} does not take it: {sentence}", help_text)
         if status in _PASSING:

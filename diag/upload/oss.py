@@ -8,8 +8,9 @@ import importlib.util
 import io
 import os
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
@@ -23,7 +24,7 @@ from diag.errors import (
     StoreUnreachable,
     ToolMissing,
 )
-from diag.model import valid_name
+from diag.model import now, stamp, valid_name
 from diag.upload.oss_errors import AlreadyThere, ClockCorrected, Damaged, stranger
 from diag.upload.oss_parts import CHUNK, IN_PARTS_ABOVE, Content, measure, put_in_parts
 from diag.upload.oss_url import read_url
@@ -104,6 +105,26 @@ class OssStore:
         name = self._name(key)
         with suppress(NoSuchObject), self._client.answering("oss:DeleteObject"):
             self._client.bucket.delete_object(name)
+
+    def held(self, keys: Sequence[str]) -> str:
+        """Which object the bucket's retention policy keeps, counted from when it was stored.
+
+        A policy that is not locked yet protects too: https://www.alibabacloud.com/help/en/oss/user-guide/oss-retention-policies
+        """
+        try:
+            with self._client.answering("oss:GetBucketWorm"):
+                policy = self._client.bucket.get_bucket_worm()
+        except NoSuchObject:
+            return ""
+        if policy.state not in ("InProgress", "Locked"):
+            return ""
+        for key in keys:
+            found = self._head(self._name(key))
+            if found is not None:
+                until = datetime.fromtimestamp(found.last_modified, UTC) + timedelta(policy.retention_period_days)
+                if until > now():
+                    return f"{key} has to be kept until {stamp(until)}"
+        return ""
 
     def check(self) -> None:
         """Raise what a `put` would raise now: an upload is begun, which needs the same right, and given up again."""

@@ -18,7 +18,11 @@ CREDENTIALS_HELP = (
     "Set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY (AWS_SESSION_TOKEN too where they are temporary), or AWS_PROFILE, "
     "or give the instance a role."
 )
-RIGHTS_HELP = "The key needs s3:PutObject and s3:GetObject there; a viewer needs s3:ListBucket too."
+RIGHTS_HELP = (
+    "The key needs s3:PutObject and s3:GetObject there; a viewer needs s3:ListBucket too. "
+    "`diag prune` needs s3:ListBucket, s3:DeleteObject, s3:GetBucketObjectLockConfiguration, and where the bucket has "
+    "Object Lock s3:GetObjectRetention and s3:GetObjectLegalHold."
+)
 CLOCK_HELP = "Set this machine's clock, and keep it set by NTP; captures wait in the spool."
 SKEW_ALLOWED_S = 900  # S3 refuses a signature that is further off
 

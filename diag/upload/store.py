@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO, Protocol, runtime_checkable
@@ -42,7 +42,7 @@ class Store(Protocol):
     """Immutable objects under keys with `/` between their parts.
 
     Every method raises a subclass of StoreError: StoreUnreachable (try again), StoreRefused (credentials),
-    NoSuchObject, StoreConflict, or StoreError itself.
+    NoSuchObject, StoreConflict, StoreHeld, or StoreError itself.
     """
 
     url: str
@@ -78,6 +78,10 @@ class Store(Protocol):
 
     def delete(self, key: str) -> None:
         """Remove the object; removing what is not there does nothing."""
+        ...
+
+    def held(self, keys: Sequence[str]) -> str:
+        """Why one of these objects may not be removed, and until when; empty where all may be."""
         ...
 
     def check(self) -> None:
