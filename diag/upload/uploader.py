@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
+from datetime import timedelta
 from functools import reduce
 from itertools import islice
 from operator import add
@@ -28,7 +29,7 @@ from diag.errors import (
     StoreRejected,
     StoreUnreachable,
 )
-from diag.model import MANIFEST
+from diag.model import MANIFEST, Capture, now
 from diag.spool import Spool, id_of
 from diag.spool.files import digest, open_folder, try_lock
 from diag.upload import accounts, keys
@@ -39,6 +40,7 @@ from diag.upload.store import Store
 BACKOFF_FIRST_S, BACKOFF_CAP_S = 1.0, 300.0
 LONGEST_ASKED_S = 3600.0  # a Retry-After beyond this is a mistake of the store's
 LARGE, LARGE_AT_ONCE = 16 * 1024 * 1024, 2  # one is read for its sums while the parts of another are on their way
+NEVER_PRUNED = timedelta(minutes=30)  # no rule is about what is younger than an hour; clocks differ
 GIVE_UP_AFTER = 3  # unexpected answers in a row: the store is in trouble, not the captures
 
 
@@ -198,6 +200,19 @@ def _put(spool: Spool, store: Store, tenant: str, folder: Path) -> None:
     key = keys.key(tenant, capture.capture_id, MANIFEST)
     size, sha256 = digest(folder / MANIFEST)
     store.put(key, folder / MANIFEST, size_bytes=size, sha256=sha256, content_type="application/json")
+    if now() - keys.moment_of(capture.capture_id) > NEVER_PRUNED:
+        _check_all_there(store, tenant, capture, size)
+
+
+def _check_all_there(store: Store, tenant: str, capture: Capture, manifest_bytes: int) -> None:
+    """Raise StoreError unless all of it is there, after the manifest was put.
+
+    So a removal that passed between is seen (removal.py), and everything goes again.
+    """
+    for name, size in ((MANIFEST, manifest_bytes), *((one.name, one.size_bytes) for one in capture.artifacts)):
+        found = store.stat(keys.key(tenant, capture.capture_id, name))
+        if found is None or found.size_bytes != size:
+            raise StoreError(f"{store.url} took {name} of {capture.capture_id} and does not have it.")
 
 
 class Uploader:
