@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from contextlib import suppress
 
-from diag.errors import StoreError, StoreHeld
+from diag.errors import StoreConflict, StoreError, StoreHeld
 from diag.upload import keys, notes
 from diag.upload.store import Store
 
@@ -27,7 +27,8 @@ def remove(store: Store, tenant: str, capture_id: str, manifest: bytes) -> None:
 
     Raises StoreHeld where the store holds it after all, and what else the store raises; the next run finishes it then.
     """
-    notes.write(store, tenant, keys.DELETED, capture_id, manifest)
+    with suppress(StoreConflict):  # one of an earlier removal that has to stay; the key is what counts
+        notes.write(store, tenant, keys.DELETED, capture_id, manifest)
     try:
         _finish(store, tenant, capture_id)
     except StoreHeld:
