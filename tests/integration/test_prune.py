@@ -180,7 +180,8 @@ def test_what_is_gone_cannot_be_pinned(store: Store, spool: Spool) -> None:
 def test_an_upload_under_way_is_left_alone(store: Store, spool: Spool, tmp_path: Path) -> None:
     """Files without a manifest may be waiting for it for days: no rule is about them."""
     capture = caught(spool)
-    source = spool.pending()[0] / "a.json"
+    (waiting,) = spool.starting_with(capture.capture_id)
+    source = waiting / "a.json"
     artifact = capture.artifacts[0]
     key = keys.key("default", capture.capture_id, artifact.name)
     store.put(key, source, size_bytes=artifact.size_bytes, sha256=artifact.sha256, content_type="application/json")
@@ -400,7 +401,7 @@ def test_a_delivery_during_a_removal_leaves_all_or_nothing(
 ) -> None:
     """An agent that delivers again what is being removed, by one run or two, ends with a whole capture or none."""
     capture = caught(spool)
-    waiting = spool.root / "pending" / capture.capture_id
+    (waiting,) = spool.starting_with(capture.capture_id)
     manifest = (waiting / keys.MANIFEST).read_bytes()
     _deliver(folder, spool, waiting)
 
@@ -447,7 +448,7 @@ def test_two_runs_at_once_remove_the_same(folder: LocalStore, spool: Spool, orde
 def test_a_capture_that_keeps_coming_stops_the_run(folder: LocalStore, spool: Spool) -> None:
     """A removal does not go round for ever; what it began is finished by a later run."""
     capture = caught(spool)
-    waiting = spool.root / "pending" / capture.capture_id
+    (waiting,) = spool.starting_with(capture.capture_id)
     _deliver(folder, spool, waiting)
 
     class Haunted(LocalStore):
