@@ -20,7 +20,7 @@ from diag.upload import accounts, status
 from diag.upload.clock import clock_sentence
 from diag.upload.pace import Pace
 from diag.upload.stores import open_store
-from diag.upload.uploader import Drained, drain_all
+from diag.upload.uploader import Drained, drain_out
 
 
 @click.command()
@@ -28,8 +28,8 @@ from diag.upload.uploader import Drained, drain_all
 def flush(as_json: bool) -> None:
     """Send what waits in the spool to the store now, and say where every capture is.
 
-    First whatever a killed agent left behind is found and finished. Ends with 5 while something still waits; nothing
-    is lost by that.
+    First whatever a killed agent left behind is found and finished; what another diag is sending just now is waited
+    for. Ends with 5 while something still waits; nothing is lost by that.
 
     \b
     Examples:
@@ -43,7 +43,7 @@ def flush(as_json: bool) -> None:
     known = spools(settings)
     noted = status.place(known)
     before = status.read(noted)
-    drained = drain_all(known, store, settings.tenant, deadline=None)
+    drained = drain_out(known, store, settings.tenant, deadline=None)
     for spool in known:
         accounts.tell(spool, store, settings.tenant, drained.trouble, last=True)
     if drained.trouble is None:

@@ -7,8 +7,8 @@ import random
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, nullcontext
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from functools import reduce
@@ -41,6 +41,7 @@ BACKOFF_FIRST_S, BACKOFF_CAP_S = 1.0, 300.0
 LONGEST_ASKED_S = 3600.0  # a Retry-After beyond this is a mistake of the store's
 LARGE, LARGE_AT_ONCE = 16 * 1024 * 1024, 2  # one is read for its sums while the parts of another are on their way
 NEVER_PRUNED = timedelta(minutes=30)  # no rule is about what is younger than an hour; clocks differ
+PATIENCE_S, LOOK_S = 30.0, 0.05
 GIVE_UP_AFTER = 3  # unexpected answers in a row: the store is in trouble, not the captures
 
 
@@ -174,6 +175,30 @@ def _claimed(folder: Path) -> Iterator[bool]:
 def drain_all(spools: Iterable[Spool], store: Store, tenant: str, *, deadline: float | None) -> Drained:
     """Drain one spool after the other; what keeps one of them from it need not keep the next."""
     return reduce(add, (drain(spool, store, tenant, deadline=deadline) for spool in spools), Drained())
+
+
+def drain_out(spools: Sequence[Spool], store: Store, tenant: str, *, deadline: float | None) -> Drained:
+    """Drain all, and wait for what another diag is sending just now; what it leaves is sent here.
+
+    Whoever asked for this wants to know it stored. A sender that gets nowhere is waited for PATIENCE_S.
+    """
+    drained = drain_all(spools, store, tenant, deadline=deadline)
+    left, until = _left(spools), time.monotonic() + PATIENCE_S
+    while left and drained.trouble is None and time.monotonic() < min(until, deadline or until):
+        time.sleep(LOOK_S)
+        drained += drain_all(spools, store, tenant, deadline=deadline)
+        if (fewer := _left(spools)) < left:
+            left, until = fewer, time.monotonic() + PATIENCE_S
+    return drained
+
+
+def _left(spools: Iterable[Spool]) -> int:
+    """How many captures wait, or are being sent; of a spool that cannot be read, none."""
+    count = 0
+    for spool in spools:
+        with suppress(SpoolUnwritable):
+            count += sum(1 for _ in spool.pending())
+    return count
 
 
 def send(spool: Spool, store: Store, tenant: str, folder: Path) -> bool:

@@ -33,13 +33,14 @@ from diag.errors import (
 )
 from diag.model import Capture, now
 from diag.spool import Account, Spool, id_of
+from diag.spool.files import open_folder, try_lock
 from diag.upload import catalogue, keys, uploader
 from diag.upload.answers import retry_after_s
 from diag.upload.http import HttpStore
 from diag.upload.local import LocalStore
 from diag.upload.pace import Pace
 from diag.upload.stores import open_store
-from diag.upload.uploader import Drained, Uploader, backoff_s, drain, pause_s
+from diag.upload.uploader import Drained, Uploader, backoff_s, drain, drain_out, pause_s
 
 
 @pytest.fixture
@@ -590,3 +591,21 @@ def test_a_fetched_file_is_verified(store: LocalStore, stored: list[Capture]) ->
     path.unlink()
     with pytest.raises(CorruptCapture, match="lost"):
         catalogue.fetch(store, "default", capture_id, "report.json")
+
+
+def test_what_another_is_sending_is_waited_for(spool: Spool, store: LocalStore) -> None:
+    """Who wants everything stored waits for another sender, and sends what that one leaves."""
+    held = open_folder(folder_of(spool, put_capture(spool)))
+    assert try_lock(held)
+    found: list[Drained] = []
+    flushing = threading.Thread(target=lambda: found.append(drain_out([spool], store, "default", deadline=None)))
+
+    flushing.start()
+    flushing.join(0.5)
+    waited = flushing.is_alive()
+    os.close(held)
+    flushing.join(TIMEOUT_S)
+
+    assert waited
+    assert [one.stored for one in found] == [1]
+    assert spool.account().stored == 1
