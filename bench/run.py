@@ -18,6 +18,7 @@ import profiles
 import spool
 import startup
 import throughput
+import upload
 
 MEASUREMENTS = {
     "throughput": throughput.measure,
@@ -27,6 +28,7 @@ MEASUREMENTS = {
     "spool": spool.measure,
     "index": index.measure,
     "profiles": profiles.measure,
+    "upload": upload.measure,
 }
 
 

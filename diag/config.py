@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import tomllib
 from collections.abc import Mapping
@@ -12,6 +13,42 @@ from typing import Any
 from diag.errors import BadSetting
 
 MIB = 1024 * 1024
+RETENTION_HELP = """For example:
+[[retention]]
+kind = "crash"
+keep_days = 90
+keep_per_fingerprint = 20"""
+
+
+@dataclass(frozen=True, slots=True)
+class RetentionRule:
+    """What to keep of the captures that it matches: an empty text matches all, and a limit that is None limits nothing.
+
+    Raises ValueError where it says what cannot be.
+    """
+
+    service: str = ""
+    kind: str = ""
+    fingerprint: str = ""
+    keep_days: float | None = None
+    keep_per_fingerprint: int | None = None
+    max_size_mb: float | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("service", "kind", "fingerprint"):
+            if not isinstance(getattr(self, name), str):
+                raise ValueError(f"{name} is not a text")
+        limits = {name: getattr(self, name) for name in RETENTION_LIMITS if getattr(self, name) is not None}
+        if not limits:
+            raise ValueError(f"it limits nothing; say one of {', '.join(RETENTION_LIMITS)}")
+        for name, value in limits.items():
+            whole = name == "keep_per_fingerprint"
+            good = isinstance(value, int if whole else int | float) and not isinstance(value, bool)
+            if not (good and math.isfinite(value) and value >= (1 if whole else 0)):
+                raise ValueError(f"{name} = {value!r} is not a {'whole number from 1 on' if whole else 'number'}")
+
+
+RETENTION_LIMITS = ("keep_days", "keep_per_fingerprint", "max_size_mb")
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,11 +65,13 @@ class Settings:
     spool_floor_mb: int = 256  # free disk space that the spool leaves alone
     spool_second: Path = Path()  # takes what the spool cannot; empty: <run_dir>/spool
     spool_second_quota_mb: int = 32  # 0: there is none
+    upload_rate_mb_s: int = 16  # MiB a second; 0 is as fast as it goes
     service: str = ""
     labels: str = ""  # k=v,k=v
     locals: bool = False  # locals in crash reports, redacted
     environment_allow: str = ""  # more names (comma-separated, * allowed) than the built-in allow-list
     trace_url: str = ""  # the viewer's link for a trace, with {trace_id}
+    retention: tuple[RetentionRule, ...] = ()  # what `diag prune` keeps; none: nothing is ever removed
 
     @property
     def store_url(self) -> str:
@@ -91,9 +130,30 @@ def _convert(name: str, value: Any, kind: type, where: str) -> Any:
         if number < 0:
             raise BadSetting(f"{name}={value!r} in {where} is not a whole number.")
         return number
+    if kind is tuple:
+        return _rules(name, value, where)
     if issubclass(kind, Path):
         return Path(str(value)).expanduser().absolute()
     return str(value)
+
+
+def _rules(name: str, value: Any, where: str) -> tuple[RetentionRule, ...]:
+    """The rules in an array of tables; a variable holds the same array as a text."""
+    try:
+        tables = tomllib.loads(f"{name} = {value or '[]'}")[name] if isinstance(value, str) else value
+    except tomllib.TOMLDecodeError as error:
+        raise BadSetting(f"{name} in {where} cannot be read as TOML: {error}.", RETENTION_HELP) from error
+    if not isinstance(tables, list):
+        raise BadSetting(f"{name} in {where} is not a list of rules.", RETENTION_HELP)
+    rules = []
+    for number, table in enumerate(tables, 1):
+        try:
+            rules.append(RetentionRule(**table))
+        except (TypeError, ValueError) as error:
+            unknown = sorted(set(table) - {f.name for f in fields(RetentionRule)}) if isinstance(table, dict) else []
+            why = f"unknown key {unknown[0]!r}" if unknown else str(error)
+            raise BadSetting(f"Rule {number} of {name} in {where} cannot be used: {why}.", RETENTION_HELP) from error
+    return tuple(rules)
 
 
 def _read_file(environ: Mapping[str, str]) -> tuple[Mapping[str, Any], str]:

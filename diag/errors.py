@@ -92,6 +92,12 @@ class BadProfile(DiagError):
     help_text = "Known are pprof, speedscope, collapsed stacks, MOJO and others (docs/profiles.md)."
 
 
+class NotRedacted(DiagError):
+    """A capture may hold secrets: its redaction did not finish, and nobody can make up for it."""
+
+    help_text = "It is never sent. It stays in the spool's quarantine folder; look at it there, and remove it."
+
+
 class StoreError(DiagError):
     """The store said no, or something unexpected. `retry` tells whether trying again can help."""
 
@@ -122,6 +128,12 @@ class StoreRejected(StoreError):
     """The store will never take this object: wrong bytes, a bad manifest, or too large."""
 
     help_text = "The capture stays in the spool's quarantine folder, with the reason beside it."
+
+
+class StoreHeld(StoreError):
+    """The store has to keep this object: a retention period or a legal hold is on it."""
+
+    help_text = "It can go when the hold ends; the store's own console shows and lifts holds."
 
 
 class NoSuchObject(StoreError):

@@ -206,6 +206,7 @@ class Capture:
     cost: Cost = Cost()
     incomplete: tuple[Missing, ...] = ()
     redactions: tuple[Mapping[str, Any], ...] = ()
+    redacted: bool | None = None  # whether the redactor went through all of it; None where nobody knows
 
     def to_json(self) -> dict[str, Any]:
         """The manifest, and a row of `diag ls --json`."""
@@ -225,6 +226,7 @@ class Capture:
             "cost": self.cost.to_json(),
             "incomplete": [missing.to_json() for missing in self.incomplete],
             "redactions": [dict(entry) for entry in self.redactions],
+            "redacted": self.redacted,
         }
 
     @classmethod
@@ -246,6 +248,7 @@ class Capture:
             cost=Cost(*(float(cost.get(name, 0.0)) for name in ("pause_s", "cpu_s", "duration_s"))),
             incomplete=tuple(Missing(**entry) for entry in data.get("incomplete") or ()),
             redactions=tuple(data.get("redactions") or ()),
+            redacted=data.get("redacted"),
         )
         _expect(str, found.capture_id, found.kind, found.trigger, found.title)
         _expect(str | None, found.level, found.fingerprint)

@@ -14,7 +14,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import translate
-from functools import partial
+from functools import cache, partial
 from pathlib import PurePath
 from urllib.parse import unquote_plus
 
@@ -187,6 +187,37 @@ RULES = (
 )
 
 
+@cache
+def _any_of(wildcards: tuple[str, ...]) -> re.Pattern[str]:
+    return re.compile("|".join(map(translate, wildcards)))
+
+
+_HINTS = tuple(sorted({hint for rule in RULES for hint in rule.hints}))
+
+
+def suspects(text: str) -> list[int]:
+    """Where in the text a rule could find something, in order: lines that hold no such place need no second look.
+
+    Much cheaper than `Redactor.text`, for texts that have passed that once.
+    """
+    found = [
+        match.start()
+        for rule in RULES
+        if not rule.hints
+        for match in rule.pattern.finditer(text)
+        if rule.accept(match[0])
+    ]
+    lowered = text.lower()
+    if len(lowered) != len(text):  # one of the few letters whose lower case is longer
+        lowered = "".join(one.lower() if len(one.lower()) == 1 else one for one in text)
+    for hint in _HINTS:
+        at = lowered.find(hint)
+        while at >= 0:
+            found.append(at)
+            at = lowered.find(hint, at + 1)
+    return sorted(found)
+
+
 class Redactor:
     """Masks secrets and counts what it masked. One per report: the counts go into its `redactions`.
 
@@ -199,7 +230,7 @@ class Redactor:
         self._named = frozenset(word for word in asked if "*" not in word)
         patterns = [*ENVIRONMENT_ALLOWED, *asked]
         self._exact = frozenset(word for word in patterns if "*" not in word)
-        self._wild = re.compile("|".join(translate(word) for word in patterns if "*" in word))
+        self._wild = _any_of(tuple(word for word in patterns if "*" in word))
         self._counts: Counter[str] = Counter()
         self._clean: set[str] = set()
 

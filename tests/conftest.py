@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import tempfile
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -26,6 +28,8 @@ def home(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     monkeypatch.setenv("HOME", str(folder))
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(folder / "run"))
     yield folder
+    for lock in folder.rglob("uploader.lock"):
+        end_uploader(lock)
     shutil.rmtree(folder, ignore_errors=True)
 
 
@@ -34,3 +38,11 @@ def postgres() -> Iterator[Postgres]:
     """A PostgreSQL that whoever needs it shares; each takes a database of its own."""
     with serving_postgres("fsync=off") as server:
         yield server
+
+
+def end_uploader(lock: Path) -> None:
+    """Kill the uploader that an agent left for this spool, if it has not ended."""
+    pid = lock.read_text().partition(" ")[0]
+    with suppress(OSError):
+        if pid and b"diag.upload.background" in Path(f"/proc/{pid}/cmdline").read_bytes():
+            os.kill(int(pid), signal.SIGKILL)

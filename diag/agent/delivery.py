@@ -1,11 +1,9 @@
-"""Gets captures from the spool to the store while the agent lives, and hands the rest over when it ends."""
+"""Gets captures from the spool to the store: into a folder by a thread here, over a network by another process."""
 
 from __future__ import annotations
 
-import contextlib
 import os
-import subprocess
-import sys
+import time
 from typing import TYPE_CHECKING
 
 from diag.config import Settings
@@ -16,6 +14,7 @@ if TYPE_CHECKING:
 
 LOCAL_WAIT_S = 1.0
 LAST_CHANCE_S = 1.5  # as PID 1 nothing of ours outlives the instance, so the upload gets this long
+LOOK_S = 0.05
 
 
 class Delivery:
@@ -23,10 +22,28 @@ class Delivery:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
+        self._local = settings.store_url.startswith("file:")
         self._uploaders: list[Uploader] = []  # one a spool
+        self._woken = False
 
     def wake(self) -> None:
         """There is something new in the spool."""
+        self._woken = True
+        if self._local:
+            self._wake_threads()
+        else:
+            from diag.upload.background import ensure
+
+            ensure(self._settings)
+
+    def finish(self) -> None:
+        """The instance has ended. A process goes on by itself, so nobody waits for a network; threads end with us."""
+        for uploader in self._uploaders:
+            uploader.stop(deadline_s=LOCAL_WAIT_S)
+        if self._woken and not self._local and os.getpid() == 1:
+            self._wait_until_sent(time.monotonic() + LAST_CHANCE_S)
+
+    def _wake_threads(self) -> None:
         if not self._uploaders:
             from diag.spool import spools
             from diag.upload.stores import open_store
@@ -42,33 +59,8 @@ class Delivery:
         for uploader in self._uploaders:
             uploader.wake()
 
-    def finish(self) -> None:
-        """Stop; what is not stored yet goes on in a process of its own, so that nobody waits for a network."""
-        if not self._uploaders:
-            return
-        local = self._settings.store_url.startswith("file:")
-        last = os.getpid() == 1
-        for uploader in self._uploaders:
-            uploader.stop(deadline_s=LOCAL_WAIT_S if local else LAST_CHANCE_S if last else 0.0)
-        if not last and not local:
-            self._hand_over()
+    def _wait_until_sent(self, deadline: float) -> None:
+        from diag.upload.background import waits
 
-    def _hand_over(self) -> None:
-        environment = {
-            **os.environ,
-            "DIAG_STORE": self._settings.store_url,
-            "DIAG_SPOOL": str(self._settings.spool_dir),
-            "DIAG_SPOOL_SECOND": str(self._settings.spool_second_dir),
-        }
-        if self._settings.token:
-            environment["DIAG_TOKEN"] = self._settings.token
-        # Where no process can be started, the captures wait in the spool for the next diag.
-        with contextlib.suppress(OSError):
-            subprocess.Popen(
-                [sys.executable, "-m", "diag", "flush"],
-                env=environment,
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,
-                start_new_session=True,
-            )
+        while time.monotonic() < deadline and waits(self._settings):
+            time.sleep(LOOK_S)

@@ -88,12 +88,13 @@ def deliver(kept: Path, *, settings: Settings) -> None:
     """
     # Imported when something is sent: the agent records crashes without it.
     from diag.upload import accounts
+    from diag.upload.pace import Pace
     from diag.upload.stores import open_store
-    from diag.upload.uploader import drain_all
+    from diag.upload.uploader import drain_out
 
-    store = open_store(settings.store_url, settings.token)
+    store = open_store(settings.store_url, settings.token, Pace.of(settings))
     own_first = sorted(spools(settings), key=lambda spool: spool.root not in kept.parents)
-    drained = drain_all(own_first, store, settings.tenant, deadline=time.monotonic() + DELIVERY_S)
+    drained = drain_out(own_first, store, settings.tenant, deadline=time.monotonic() + DELIVERY_S)
     if drained.trouble is None:  # a person waits, and a store that has failed is not asked again
         for spool in own_first:
             accounts.tell(spool, store, settings.tenant, last=True)
@@ -122,4 +123,5 @@ def _describe(evidence: Evidence, kind: str, report: dict[str, Any]) -> Capture:
         cost=evidence.cost,
         incomplete=tuple(Missing(entry["section"], entry["reason"]) for entry in report["incomplete"]),
         redactions=tuple(report["redactions"]),
+        redacted=all(entry["rule"] != "failed" for entry in report["redactions"]),
     )

@@ -112,6 +112,7 @@ def take(
             cost=Cost(collected.pause_s, _cpu_s() - cpu, time.monotonic() - began),
             incomplete=(*collected.incomplete, *refined.missing),
             redactions=refined.redactions,
+            redacted=all(entry["rule"] != "failed" for entry in refined.redactions),
         )
         folder = draft.commit(whole)
         return Taken(replace(whole, artifacts=draft.artifacts), folder, refined.facts)

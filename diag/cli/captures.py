@@ -5,7 +5,7 @@ from __future__ import annotations
 import heapq
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from itertools import islice, takewhile
 from pathlib import Path
@@ -16,7 +16,7 @@ from diag.errors import CorruptCapture, NoSuchCapture, StoreError
 from diag.model import Artifact, Capture, moment_of
 from diag.spool import Spool, spools
 from diag.spool.files import open_plain
-from diag.upload import catalogue
+from diag.upload import catalogue, pins
 from diag.upload.stores import open_store
 
 AMBIGUOUS = 100  # nobody reads more of what a prefix may mean
@@ -28,24 +28,25 @@ class Known:
 
     capture: Capture
     waiting: Path | None = None
+    pinned: bool = False
 
     def to_json(self) -> dict[str, Any]:
-        """The manifest, and whether the store has it."""
-        return {**self.capture.to_json(), "stored": self.waiting is None}
+        """The manifest, whether the store has it, and whether it is pinned."""
+        return {**self.capture.to_json(), "stored": self.waiting is None, "pinned": self.pinned}
 
 
 class Captures:
     """Store and spool as one. A store that fails leaves what waits; `trouble` says why the rest is missing."""
 
     def __init__(self, settings: Settings) -> None:
-        self._store = open_store(settings.store_url, settings.token)
-        self._tenant = settings.tenant
+        self.store = open_store(settings.store_url, settings.token)
+        self.tenant = settings.tenant
         self._spools = spools(settings)
         self.trouble: StoreError | None = None
 
     def newest(self, since: datetime | None = None) -> Iterator[Known]:
         """All captures, newest first."""
-        last = ""
+        last, pinned = "", self._pinned()
         waiting = takewhile(
             lambda one: since is None or moment_of(one.capture.capture_id) >= since,
             heapq.merge(*map(_waiting, self._spools), key=lambda one: one.capture.capture_id, reverse=True),
@@ -53,7 +54,7 @@ class Captures:
         # The stored one comes first where an upload is just under way.
         for one in heapq.merge(self._stored(since), waiting, key=lambda one: one.capture.capture_id, reverse=True):
             if one.capture.capture_id != last:
-                yield one
+                yield replace(one, pinned=one.capture.capture_id in pinned)
             last = one.capture.capture_id
 
     def find(self, id_prefix: str) -> Known:
@@ -62,7 +63,7 @@ class Captures:
         waiting = [one for spool in self._spools if wanted for one in _starting_with(spool, wanted)]
         found = {one.capture.capture_id: one for one in waiting}
         try:
-            stored = catalogue.matching(self._store, self._tenant, wanted)
+            stored = catalogue.matching(self.store, self.tenant, wanted)
         except StoreError:
             if len(waiting) != 1:
                 raise
@@ -80,11 +81,24 @@ class Captures:
             with suppress(CorruptCapture), open_plain(known.waiting / artifact.name) as source:
                 return catalogue.verified(source, artifact)
             # It was stored meanwhile, or the store will say what is wrong.
-        return catalogue.fetch(self._store, self._tenant, known.capture.capture_id, artifact.name)
+        return catalogue.fetch(self.store, self.tenant, known.capture.capture_id, artifact.name)
+
+    def pin_of(self, known: Known) -> pins.Pin | None:
+        """The capture's pin, or None; of a store that does not answer nothing is known."""
+        with suppress(StoreError):
+            return pins.read(self.store, self.tenant, known.capture.capture_id)
+        return None
+
+    def _pinned(self) -> set[str]:
+        try:
+            return set(pins.listed(self.store, self.tenant))
+        except StoreError as error:
+            self.trouble = error
+            return set()
 
     def _stored(self, since: datetime | None) -> Iterator[Known]:
         try:
-            for capture in catalogue.newest(self._store, self._tenant, since=since):
+            for capture in catalogue.newest(self.store, self.tenant, since=since):
                 yield Known(capture)
         except StoreError as error:
             self.trouble = error

@@ -19,7 +19,10 @@ from diag.collectors.cgroup import read_cgroup
 from diag.collectors.permissions import file_system, permissions
 from diag.config import Settings
 from diag.errors import DiagError
-from diag.model import now
+from diag.model import now, parse_stamp
+from diag.spool import spools
+from diag.upload import status
+from diag.upload.clock import clock_sentence
 
 MIB = 1024 * 1024
 SOCKET_PATH_BYTES = 107  # unix(7)
@@ -56,6 +59,7 @@ def check_machine(settings: Settings) -> Iterator[Check]:
         ("second spool", lambda: check_second_spool(settings)),
         ("captures", lambda: check_captures(settings)),
         ("store", lambda: check_store(settings)),
+        ("uploader", lambda: check_uploader(settings)),
         ("clock", check_clock),
     )
     for name, check in checks:
@@ -179,7 +183,6 @@ def check_second_spool(settings: Settings) -> Check:
 
 def check_captures(settings: Settings) -> Check:
     """Where every capture of this machine's spools is, and what to do about those that are not in the store."""
-    from diag.spool import spools
     from diag.upload.accounts import LATE_S, last_told
 
     each = {spool: spool.account() for spool in spools(settings)}
@@ -211,8 +214,26 @@ def check_store(settings: Settings) -> Check:
     """The store answers and takes captures."""
     from diag.upload.stores import open_store
 
-    open_store(settings.store_url, settings.token).check()
+    store = open_store(settings.store_url, settings.token)
+    store.check()
+    if store.clock_ahead_s:
+        return Check("store", "limited", f"{settings.store_url}; {clock_sentence(store.clock_ahead_s)}", _CLOCK)
     return Check("store", "works", settings.store_url)
+
+
+_CLOCK = "Requests are signed by the store's clock. Set this machine's, and keep it set by NTP."
+
+
+def check_uploader(settings: Settings) -> Check:
+    """What the uploader in the background has noted: trouble, since when, and when it tries again."""
+    told = status.read(status.place(spools(settings)))
+    if told is None:
+        return Check("uploader", "works", "no trouble noted")
+    if not told.trouble:
+        return Check("uploader", "limited", clock_sentence(told.clock_ahead_s), _CLOCK)
+    since, following = parse_stamp(told.since), parse_stamp(told.next_try)
+    words = f"{told.trouble} (for {age(since)}; next try at {following:%Y-%m-%d %H:%M:%S} UTC)"
+    return Check("uploader", "limited", words, told.advice)
 
 
 def check_clock() -> Check:

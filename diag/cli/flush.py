@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 from collections.abc import Callable
 from datetime import timedelta
 from functools import reduce
@@ -15,11 +14,13 @@ from diag import config
 from diag.cli.output import age, print_json
 from diag.config import Settings
 from diag.errors import DiagError, NotUploaded
-from diag.model import now
+from diag.model import now, parse_stamp
 from diag.spool import Account, spools
-from diag.upload import accounts
+from diag.upload import accounts, status
+from diag.upload.clock import clock_sentence
+from diag.upload.pace import Pace
 from diag.upload.stores import open_store
-from diag.upload.uploader import Drained, drain_all
+from diag.upload.uploader import Drained, drain_out
 
 
 @click.command()
@@ -27,8 +28,8 @@ from diag.upload.uploader import Drained, drain_all
 def flush(as_json: bool) -> None:
     """Send what waits in the spool to the store now, and say where every capture is.
 
-    First whatever a killed agent left behind is found and finished. Ends with 5 while something still waits; nothing
-    is lost by that.
+    First whatever a killed agent left behind is found and finished; what another diag is sending just now is waited
+    for. Ends with 5 while something still waits; nothing is lost by that.
 
     \b
     Examples:
@@ -36,21 +37,25 @@ def flush(as_json: bool) -> None:
       diag flush --json | jq .pending
       DIAG_STORE=https://viewer.example DIAG_TOKEN=… diag flush
     """
-    # An agent that hands its spool over blocks every signal, and a child inherits that.
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGTERM, signal.SIGINT, signal.SIGHUP))
     settings = config.load()
-    store = open_store(settings.store_url, settings.token)
+    store = open_store(settings.store_url, settings.token, Pace.of(settings))
     recovered, trouble = _recover(settings)
     known = spools(settings)
-    drained = drain_all(known, store, settings.tenant, deadline=None)
+    noted = status.place(known)
+    before = status.read(noted)
+    drained = drain_out(known, store, settings.tenant, deadline=None)
     for spool in known:
         accounts.tell(spool, store, settings.tenant, drained.trouble, last=True)
+    if drained.trouble is None:
+        status.note(noted, None, pause_s=0.0, clock_ahead_s=store.clock_ahead_s)
     each = {spool.root: spool.account() for spool in known}
     account = reduce(add, each.values())
     if as_json:
-        print_json({**account.to_json(), "recovered": recovered, "now": drained.to_json()})
+        uploader = before.to_json() if before else None
+        print_json({**account.to_json(), "recovered": recovered, "now": drained.to_json(), "uploader": uploader})
     else:
         _show(account, drained, recovered, store.url)
+        _tell(before, store.clock_ahead_s)
     _finish(each, drained, trouble)
 
 
@@ -87,6 +92,19 @@ def _show(account: Account, drained: Drained, recovered: int, url: str) -> None:
     width = max(len(str(count)) for _, count, _ in rows)
     for name, count, note in rows:
         click.echo(f"{name:<12} {count:>{width}}   {note}".rstrip())
+
+
+def _tell(before: status.Status | None, clock_ahead_s: float) -> None:
+    """What the uploader in the background noted before we came, and what is wrong with the clock."""
+    if before and before.trouble:
+        since, following = parse_stamp(before.since), parse_stamp(before.next_try)
+        click.echo(
+            f"diag: the uploader has had trouble for {age(since)}, and tries again at {following:%H:%M:%S} UTC: "
+            f"{before.trouble}",
+            err=True,
+        )
+    if clock_ahead_s:
+        click.echo(f"diag: {clock_sentence(clock_ahead_s)}; requests were signed by the store's.", err=True)
 
 
 def _finish(each: dict[Path, Account], drained: Drained, trouble: DiagError | None) -> None:

@@ -99,8 +99,8 @@ def ls(
 
 def _show(rows: list[Known], ids: Sequence[str]) -> None:
     short = short_ids(ids)
-    waiting = any(one.waiting for one in rows)
-    columns = (*COLUMNS, STATE) if waiting else COLUMNS
+    special = any(one.waiting or one.pinned for one in rows)
+    columns = (*COLUMNS, STATE) if special else COLUMNS
     print_table(
         columns, [_cells(one, short)[: len(columns)] for one in rows], [_style(one)[: len(columns)] for one in rows]
     )
@@ -118,8 +118,12 @@ def _cells(one: Known, short: dict[str, str]) -> tuple[str, ...]:
         str(capture.instance.pid),
         capture.title,
         request or "",
-        "waiting" if one.waiting else "stored",
+        _state(one),
     )
+
+
+def _state(one: Known) -> str:
+    return ("waiting, pinned" if one.pinned else "waiting") if one.waiting else "pinned" if one.pinned else "stored"
 
 
 def _style(one: Known) -> tuple[str, ...]:

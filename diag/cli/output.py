@@ -101,6 +101,16 @@ def parse_since(text: str) -> datetime:
         ) from None
 
 
+def parse_span_s(option: str, text: str) -> int:
+    """The seconds that `30d` or `12h` means. Raises UsageError."""
+    span = _SPAN.fullmatch(text.strip().lower())
+    if span is None:
+        raise UsageError(
+            f"{option} {text!r} is no span of time.", f"For example: {option} 12h, {option} 30d, {option} 8w"
+        )
+    return int(span[1]) * _UNITS[span[2]]
+
+
 def short_ids(ids: Sequence[str]) -> dict[str, str]:
     """Each id cut so that it still names one of them: 8 characters, or as many as it takes."""
     for length in (8, 13, 18, 23):
@@ -108,3 +118,12 @@ def short_ids(ids: Sequence[str]) -> dict[str, str]:
         if len(set(cut.values())) == len(set(ids)):
             return cut
     return {one: one for one in ids}
+
+
+def size(size_bytes: float) -> str:
+    """Bytes as a person reads them: `12 MiB`."""
+    for unit in ("B", "KiB", "MiB"):
+        if size_bytes < 1024:
+            return f"{size_bytes:.0f} {unit}"
+        size_bytes /= 1024
+    return f"{size_bytes:.1f} GiB"

@@ -128,7 +128,7 @@ def _script(words: Sequence[str]) -> str | None:
 
 def show(rows: list[Row]) -> None:
     """Print the rows as a table: instances as trees, then the processes of nobody's."""
-    from diag.cli.output import Column, print_table
+    from diag.cli.output import Column, print_table, size
     from diag.report.reading import duration
 
     columns = [
@@ -156,12 +156,3 @@ def show(rows: list[Row]) -> None:
 
 def _tone(row: Row) -> str:
     return "green" if row.linked else "dim"
-
-
-def size(size_bytes: float) -> str:
-    """Bytes as a person reads them: `12 MiB`."""
-    for unit in ("B", "KiB", "MiB"):
-        if size_bytes < 1024:
-            return f"{size_bytes:.0f} {unit}"
-        size_bytes /= 1024
-    return f"{size_bytes:.1f} GiB"

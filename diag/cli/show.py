@@ -11,8 +11,11 @@ import click
 
 from diag import config
 from diag.cli import screen
+from diag.cli.pin import described
 from diag.errors import CorruptCapture, DiagError
 from diag.report.schema import mistake
+from diag.report.visible import visible
+from diag.upload.pins import Pin
 
 _SIZE_LIMIT = 64 * 1024 * 1024
 
@@ -40,20 +43,22 @@ def show(capture_id: str, as_json: bool, all_threads: bool) -> None:
       diag show 019f3c1a --json | jq .verdict
       diag show ./report.20260304.050607.4711.0.001.json
     """
-    name, content = _content(capture_id)
+    name, content, pin = _content(capture_id)
     report = _parse(name, content)
     if as_json:
         click.echo(content.rstrip(b"\n"))
     else:
+        if pin is not None:
+            click.echo(visible(described(pin)))
         click.echo(_rendered(name, report, all_threads), nl=False, color=screen.colored())
 
 
-def _content(capture_id: str) -> tuple[str, bytes]:
-    """What to call it in a message, and its bytes."""
+def _content(capture_id: str) -> tuple[str, bytes, Pin | None]:
+    """What to call it in a message, its bytes, and the pin of a capture that has one."""
     if capture_id == "-":
-        return "Standard input", sys.stdin.buffer.read(_SIZE_LIMIT + 1)
+        return "Standard input", sys.stdin.buffer.read(_SIZE_LIMIT + 1), None
     if "/" in capture_id or capture_id.endswith(".json"):
-        return capture_id, _from_file(Path(capture_id))
+        return capture_id, _from_file(Path(capture_id)), None
     return _from_capture(capture_id)
 
 
@@ -65,7 +70,7 @@ def _from_file(path: Path) -> bytes:
         raise DiagError(f"{path} cannot be read: {error.strerror}.", NotAReport.help_text) from error
 
 
-def _from_capture(capture_id: str) -> tuple[str, bytes]:
+def _from_capture(capture_id: str) -> tuple[str, bytes, Pin | None]:
     from diag.cli.captures import Captures
 
     captures = Captures(config.load())
@@ -77,7 +82,7 @@ def _from_capture(capture_id: str) -> tuple[str, bytes]:
         help_text = f"Its files: {names}\n`diag get {capture.capture_id}` fetches them."
         raise NotAReport(f"Capture {capture.capture_id} ({capture.kind}) has no report.", help_text)
     with captures.open(known, artifact) as source:
-        return f"{artifact.name} of {capture.capture_id}", source.read(_SIZE_LIMIT + 1)
+        return f"{artifact.name} of {capture.capture_id}", source.read(_SIZE_LIMIT + 1), captures.pin_of(known)
 
 
 def _parse(name: str, content: bytes) -> dict[str, Any]:

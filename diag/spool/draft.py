@@ -28,6 +28,7 @@ from diag.spool.files import (
 from diag.spool.manifest import DRAFT, read_draft
 from diag.spool.order import OTHER
 
+PARTIAL = "partial"
 KILLED = Missing("artifacts", "the agent was killed while it wrote this capture")
 MOVED = "moved"  # no loss: another spool takes the capture, and counts it
 
@@ -144,7 +145,9 @@ class Draft:
         if not self._artifacts:
             self.abandon("empty")
             return None
-        return self.commit(replace(capture, incomplete=(*capture.incomplete, KILLED)))
+        # What was noted had passed the redactor; what was not is as a collector wrote it.
+        redacted = False if any(one.kind == PARTIAL for one in self.artifacts) else capture.redacted
+        return self.commit(replace(capture, incomplete=(*capture.incomplete, KILLED), redacted=redacted))
 
     def close(self) -> None:
         """Let go of the folder."""
@@ -220,7 +223,7 @@ def _found(path: Path, noted: Artifact | None) -> Artifact:
     size, sha256 = digest(path)
     if noted and (noted.size_bytes, noted.sha256) == (size, sha256):
         return noted
-    return Artifact(path.name, "partial", path.suffix.lstrip("."), "application/octet-stream", size, sha256)
+    return Artifact(path.name, PARTIAL, path.suffix.lstrip("."), "application/octet-stream", size, sha256)
 
 
 def _line(value: object) -> bytes:

@@ -8,7 +8,7 @@ import hashlib
 import os
 import stat
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
@@ -129,10 +129,15 @@ def part_of(path: Path) -> Path:
 
 def write_part(path: Path, content: bytes | Path) -> tuple[int, str]:
     """The first half of `write_file`: all but the name."""
+    return write_part_of(path, _chunks(content), len(content) if isinstance(content, bytes) else content.stat().st_size)
+
+
+def write_part_of(path: Path, chunks: Iterable[bytes], expected: int = 0) -> tuple[int, str]:
+    """The same from chunks; blocks for the expected size are taken in advance."""
     part = part_of(path)
     descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     try:
-        size, sha256 = _fill(descriptor, content)
+        size, sha256 = _fill(descriptor, chunks, expected)
         os.fsync(descriptor)
     except BaseException:
         part.unlink(missing_ok=True)
@@ -153,15 +158,19 @@ def allocate(descriptor: int, size_bytes: int) -> None:
             raise
 
 
-def _fill(descriptor: int, content: bytes | Path) -> tuple[int, str]:
-    expected = len(content) if isinstance(content, bytes) else content.stat().st_size
-    allocate(descriptor, expected)
-    found, size = hashlib.sha256(), 0
+def _chunks(content: bytes | Path) -> Iterator[bytes]:
     with BytesIO(content) if isinstance(content, bytes) else content.open("rb") as source:
         while chunk := source.read(CHUNK):
-            write_all(descriptor, chunk)
-            found.update(chunk)
-            size += len(chunk)
+            yield chunk
+
+
+def _fill(descriptor: int, chunks: Iterable[bytes], expected: int) -> tuple[int, str]:
+    allocate(descriptor, expected)
+    found, size = hashlib.sha256(), 0
+    for chunk in chunks:
+        write_all(descriptor, chunk)
+        found.update(chunk)
+        size += len(chunk)
     if size != expected:  # the source changed while it was read
         os.ftruncate(descriptor, size)
     return size, found.hexdigest()

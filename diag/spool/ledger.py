@@ -103,9 +103,9 @@ class Ledger:
         """Record that a capture begins. Raises OSError."""
         self._append(book, {"received": capture_id})
 
-    def stored(self, book: Book, capture_id: str) -> None:
-        """Record that the store has it. Raises OSError."""
-        self._append(book, {"stored": capture_id})
+    def stored(self, book: Book, *capture_ids: str) -> None:
+        """Record that the store has them. Raises OSError."""
+        self._append(book, *({"stored": capture_id} for capture_id in capture_ids))
 
     def dropped(self, book: Book, reason: str, *capture_ids: str) -> None:
         """Record that they are lost, and why. Raises OSError."""
@@ -153,6 +153,8 @@ class Ledger:
             return Book(generation=max(found, default=0))
 
     def _append(self, book: Book, *lines: dict[str, Any]) -> None:
+        if not lines:
+            return
         path = self._path(book.generation)
         text = b"".join(json.dumps(line).encode() + b"\n" for line in lines)
         if not path.exists():

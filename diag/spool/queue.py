@@ -114,15 +114,15 @@ class Spool:
                 raise CorruptCapture(f"{folder / artifact.name} is not the file that its manifest describes.")
         return capture
 
-    def stored(self, capture_id: str) -> None:
-        """The store has it: count it, and keep the manifest alone for a while."""
+    def stored(self, *capture_ids: str) -> None:
+        """The store has them: count them, and keep the manifest alone for a while. Many at once cost little more."""
         with self._books.locked() as book:
-            folder = self._states.find(capture_id, "pending", "quarantine")
-            if folder is not None:
-                if capture_id not in book.settled:
-                    self._ledger.stored(book, capture_id)
+            folders = list(self._states.find_all(list(capture_ids), "pending", "quarantine"))
+            new = [one for one in map(id_of, folders) if one not in book.settled]
+            self._ledger.stored(book, *dict.fromkeys(new))
+            for folder in folders:
                 self._states.settle(book, folder)
-                self._prune()
+            self._prune()
 
     def drop(self, capture_id: str, reason: str) -> None:
         """Remove it and count the loss."""

@@ -30,7 +30,7 @@ def newest(
 
     A folder without a readable manifest is no capture (yet), and is skipped.
     """
-    for capture_id in _ids(store, tenant, since, until):
+    for capture_id in ids(store, tenant, since, until):
         try:
             yield read(store, tenant, capture_id)
         except (NoSuchCapture, CorruptCapture):
@@ -55,7 +55,7 @@ def matching(store: Store, tenant: str, id_prefix: str, at_most: int = _SHOWN) -
     if not id_prefix or not set(id_prefix) <= _HEX or len(id_prefix) > _ID_LENGTH:
         return []
     found: list[Capture] = []
-    for capture_id in _ids(store, tenant, *_span(id_prefix)):
+    for capture_id in ids(store, tenant, *_span(id_prefix)):
         if len(found) == at_most:
             break
         if capture_id.startswith(id_prefix):
@@ -73,11 +73,20 @@ def ambiguous(id_prefix: str, found: list[Capture]) -> UsageError:
 
 def read(store: Store, tenant: str, capture_id: str) -> Capture:
     """The manifest of a capture. Raises NoSuchCapture, CorruptCapture."""
+    return parse(capture_id, content(store, tenant, capture_id))
+
+
+def content(store: Store, tenant: str, capture_id: str) -> bytes:
+    """The manifest of a capture as it is stored. Raises NoSuchCapture."""
     try:
         with store.open(keys.key(tenant, capture_id, keys.MANIFEST)) as source:
-            content = source.read(MANIFEST_LIMIT)
+            return source.read(MANIFEST_LIMIT)
     except NoSuchObject as error:
         raise NoSuchCapture(f"No capture has the id {capture_id}.") from error
+
+
+def parse(capture_id: str, content: bytes) -> Capture:
+    """The capture that a manifest under this id describes. Raises CorruptCapture."""
     try:
         capture = Capture.from_json(json.loads(content))
     except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
@@ -119,7 +128,7 @@ def verified(source: BinaryIO, artifact: Artifact) -> BinaryIO:
     return kept
 
 
-def _ids(store: Store, tenant: str, since: datetime | None, until: datetime | None) -> Iterator[str]:
+def ids(store: Store, tenant: str, since: datetime | None, until: datetime | None) -> Iterator[str]:
     """Capture ids, newest first. Only folders that can hold some of the span are listed."""
     for hour in _hours(store, f"v1/{tenant}/", "", _hour(since), _hour(until)):
         for folder in reversed(store.folders(hour)):

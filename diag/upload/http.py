@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -16,14 +16,16 @@ from diag.errors import (
     NoSuchObject,
     StoreConflict,
     StoreError,
+    StoreHeld,
     StoreRefused,
     StoreRejected,
     StoreUnreachable,
 )
 from diag.upload import keys
 from diag.upload.answers import plain, retry_after_s
-from diag.upload.http_client import Answer, Client
+from diag.upload.http_client import AT_ONCE, Answer, Client
 from diag.upload.http_direct import Direct, measure
+from diag.upload.pace import Pace
 from diag.upload.store import Announced, StoredObject
 
 CHUNK = 256 * 1024
@@ -41,7 +43,10 @@ _PASSING = (408, 429, 502, 503, 504, 507)
 class HttpStore:
     """The viewer at `http(s)://host[:port][/path]`. Nothing is sent before it has said that it is one."""
 
-    def __init__(self, url: str, token: str = "") -> None:
+    at_once = AT_ONCE
+    clock_ahead_s = 0.0  # it asks for a token, and that knows no time
+
+    def __init__(self, url: str, token: str = "", pace: Pace | None = None) -> None:
         parts = urlsplit(url)
         try:
             usable = bool(parts.hostname) and parts.port != 0
@@ -57,8 +62,9 @@ class HttpStore:
             if not token.isascii() or not token.isprintable():
                 raise BadSetting("The token has characters that cannot be sent.")
             self._headers["Authorization"] = f"Bearer {token}"
-        self._client = Client(self.url)
-        self._direct = Direct(self.url)
+        pace = pace or Pace()
+        self._client = Client(self.url, pace)
+        self._direct = Direct(self.url, pace)
         self._is_viewer = False
         self._tenant = ""
 
@@ -140,6 +146,19 @@ class HttpStore:
         answer = self._ask("DELETE", _object(key))
         answer.drain_conn() if answer.status == 404 else self._expect(answer, 204, 200)
         answer.release_conn()
+
+    def held(self, keys: Sequence[str]) -> str:
+        """What the viewer says of the first that its store has to keep."""
+        self._meet()
+        for key in keys:
+            answer = self._ask("HEAD", f"{_object(key)}?held=1")
+            answer.drain_conn()
+            if answer.status == 404:
+                continue
+            self._expect(answer, 200)
+            if why := plain(answer.headers.get("X-Diag-Held", "")):
+                return why
+        return ""
 
     def check(self) -> None:
         """Raise unless a viewer answers there and this token may deliver to it."""
@@ -238,6 +257,8 @@ class HttpStore:
             raise NoSuchObject(f"{self.url} says: {sentence}", help_text)
         if status == 409:
             raise StoreConflict(f"{self.url} says: {sentence}", help_text)
+        if status == 423:
+            raise StoreHeld(f"{self.url} says: {sentence}", help_text)
         if status in _REJECTED:
             raise StoreRejected(f"{self.url} does not take it: {sentence}", help_text)
         if status in _PASSING:

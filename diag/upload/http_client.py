@@ -12,8 +12,10 @@ from urllib3.exceptions import HTTPError, LocationValueError
 from diag import __version__
 from diag.errors import BadSetting, StoreUnreachable
 from diag.upload.answers import plain
+from diag.upload.pace import Pace
 
 CONNECT_S, READ_S = 5.0, 30.0
+AT_ONCE = 4
 
 Answer = urllib3.BaseHTTPResponse
 
@@ -24,9 +26,11 @@ logging.getLogger("urllib3.connectionpool").setLevel(logging.INFO)
 class Client:
     """Connections to whatever stands behind one name; `url` is how errors call it."""
 
-    def __init__(self, url: str, connect_s: float = CONNECT_S) -> None:
+    def __init__(self, url: str, pace: Pace, connect_s: float = CONNECT_S) -> None:
         self.url = url
-        self._pool = urllib3.PoolManager(timeout=urllib3.Timeout(connect=connect_s, read=READ_S), retries=False)
+        self._pace = pace
+        timeout = urllib3.Timeout(connect=connect_s, read=READ_S)
+        self._pool = urllib3.PoolManager(timeout=timeout, retries=False, maxsize=AT_ONCE)
 
     def ask(self, method: str, address: str, headers: Mapping[str, str], body: Any = None) -> Answer:
         """The answer, its body still to be read. Raises StoreUnreachable, BadSetting."""
@@ -35,7 +39,7 @@ class Client:
                 method,
                 address,
                 headers={"User-Agent": f"diag/{__version__}", **headers},
-                body=body,
+                body=self._pace.body(body),
                 redirect=False,  # a redirect would carry the token to wherever it points
                 preload_content=False,
             )

@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 from diag.errors import BadSetting, StoreUnreachable
 from diag.upload.answers import retry_after_s
 from diag.upload.http_client import Answer, Client
+from diag.upload.pace import Pace
 from diag.upload.store import Announced, SignedRequest
 
 CHUNK = 1024 * 1024
@@ -31,7 +32,8 @@ _PASSING = (408, 429, 500, 502, 503, 504, 507)
 class Direct:
     """Whether and how objects go past the viewer at `viewer_url`. Its token is not known here."""
 
-    def __init__(self, viewer_url: str) -> None:
+    def __init__(self, viewer_url: str, pace: Pace) -> None:
+        self._pace = pace
         self._schemes = ("https",) if urlsplit(viewer_url).scheme.lower() == "https" else ("http", "https")
         self._clients: dict[str, Client] = {}
         self._left_until = 0.0
@@ -55,7 +57,7 @@ class Direct:
         if request is None:
             return False
         host = "{0.scheme}://{0.netloc}".format(urlsplit(request.url))
-        client = self._clients.setdefault(host, Client(host, CONNECT_S))
+        client = self._clients.setdefault(host, Client(host, self._pace, CONNECT_S))
         file.seek(0)
         headers = {**request.headers, "Content-Length": str(announced.size_bytes)}
         try:

@@ -7,18 +7,26 @@ import re
 from diag.model import MANIFEST, moment_of, valid_id, valid_name
 
 __all__ = [
+    "DELETED",
     "MANIFEST",
+    "PINS",
     "account_key",
     "accounts_prefix",
     "key",
     "moment_of",
+    "note",
+    "notes",
     "parse",
     "parse_account",
+    "parse_note",
     "prefix",
     "valid_id",
     "valid_name",
     "valid_tenant",
 ]
+
+# Notes about captures. They stand beside the years, so that no reader of captures comes across them.
+PINS, DELETED = "pins", "deleted"
 
 _JSON = ".json"
 _TENANT = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
@@ -69,3 +77,22 @@ def parse_account(text: str) -> tuple[str, str, str] | None:
     if not (valid_id(agent_id) and valid_id(account_id)):
         return None
     return (tenant, agent_id, account_id) if account_key(tenant, agent_id, account_id) == text else None
+
+
+def notes(tenant: str, kind: str) -> str:
+    """The prefix of all notes of a kind: PINS or DELETED."""
+    return f"v1/{tenant}/{kind}/"
+
+
+def note(tenant: str, kind: str, capture_id: str) -> str:
+    """The key of a note about a capture."""
+    return f"{notes(tenant, kind)}{capture_id}{_JSON}"
+
+
+def parse_note(text: str) -> tuple[str, str, str] | None:
+    """(tenant, kind, capture_id) of a note's well-formed key, or None."""
+    parts = text.split("/")
+    if len(parts) != 4 or not valid_tenant(parts[1]) or parts[2] not in (PINS, DELETED):
+        return None
+    tenant, kind, capture_id = parts[1], parts[2], parts[3].removesuffix(_JSON)
+    return (tenant, kind, capture_id) if valid_id(capture_id) and note(tenant, kind, capture_id) == text else None

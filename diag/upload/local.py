@@ -7,7 +7,8 @@ import fcntl
 import hashlib
 import os
 import secrets
-from collections.abc import Iterator
+import struct
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
@@ -23,17 +24,23 @@ from diag.errors import (
     StoreUnreachable,
 )
 from diag.model import valid_name
+from diag.upload.pace import Pace
 from diag.upload.store import StoredObject
 
 CHUNK = 1024 * 1024
 _PART = ".put-"
+# linux/fs.h, FS_IOC_GETFLAGS and FS_IMMUTABLE_FL | FS_APPEND_FL: what `chattr +i` and `chattr +a` set.
+_GET_FLAGS, _UNREMOVABLE = 0x80086601, 0x10 | 0x20
 _NO_LINKS = (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK)
 
 
 class LocalStore:
     """Objects as files under one folder, `file:///folder`. Folders are 0700 and files 0600."""
 
-    def __init__(self, url: str, token: str = "") -> None:
+    at_once = 1  # a disk gains nothing by more
+    clock_ahead_s = 0.0
+
+    def __init__(self, url: str, token: str = "", pace: Pace | None = None) -> None:
         parts = urlsplit(url)
         if parts.netloc not in ("", "localhost") or not parts.path.startswith("/") or parts.query or parts.fragment:
             raise BadSetting(f"The store {url!r} is no folder of this machine.", "Three slashes: file:///var/lib/diag")
@@ -55,15 +62,19 @@ class LocalStore:
         """The object's bytes; see Store.open."""
         path = self._path(key)
         with _failing(path):
-            if not path.is_file():
-                raise NoSuchObject(f"{self.url} has no {key}.")
-            return path.open("rb")
+            if path.is_file():
+                with suppress(FileNotFoundError):  # removed this moment
+                    return path.open("rb")
+            raise NoSuchObject(f"{self.url} has no {key}.")
 
     def stat(self, key: str) -> StoredObject | None:
         """The object's size, or None."""
         path = self._path(key)
         with _failing(path):
-            return StoredObject(key, path.stat().st_size) if path.is_file() else None
+            if path.is_file():
+                with suppress(FileNotFoundError):
+                    return StoredObject(key, path.stat().st_size)
+            return None
 
     def objects(self, prefix: str, *, start_after: str = "") -> Iterator[StoredObject]:
         """All objects under the prefix after a key, in key order."""
@@ -81,11 +92,22 @@ class LocalStore:
         path = self._path(key)
         with _failing(path):
             path.unlink(missing_ok=True)
+            with suppress(FileNotFoundError):
+                _sync(path.parent)
             for folder in path.relative_to(self.root).parents:
                 try:
                     (self.root / folder).rmdir()
                 except OSError:
                     return
+
+    def held(self, keys: Sequence[str]) -> str:
+        """Names the first file or folder that `chattr` has made immutable or append-only."""
+        for key in keys:
+            path = self._path(key)
+            with _failing(path):
+                if any(_unremovable(one) for one in (path, path.parent)):
+                    return f"{key} is immutable (chattr), until that is taken back"
+        return ""
 
     def check(self) -> None:
         """Raise what a `put` would raise now."""
@@ -199,6 +221,20 @@ def _remove_abandoned(path: Path) -> None:
                 part.unlink()
             finally:
                 os.close(descriptor)
+
+
+def _unremovable(path: Path) -> bool:
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return False
+    try:
+        (flags,) = struct.unpack_from("i", fcntl.ioctl(descriptor, _GET_FLAGS, bytes(8)))
+    except OSError:
+        return False  # a file system without such flags
+    finally:
+        os.close(descriptor)
+    return bool(flags & _UNREMOVABLE)
 
 
 def _sync(folder: Path) -> None:

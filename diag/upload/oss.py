@@ -8,8 +8,9 @@ import importlib.util
 import io
 import os
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
@@ -23,10 +24,11 @@ from diag.errors import (
     StoreUnreachable,
     ToolMissing,
 )
-from diag.model import valid_name
-from diag.upload.oss_errors import AlreadyThere, Damaged, stranger
+from diag.model import now, stamp, valid_name
+from diag.upload.oss_errors import AlreadyThere, ClockCorrected, Damaged, stranger
 from diag.upload.oss_parts import CHUNK, IN_PARTS_ABOVE, Content, measure, put_in_parts
 from diag.upload.oss_url import read_url
+from diag.upload.pace import Pace
 from diag.upload.store import Announced, SignedRequest, StoredObject
 
 if TYPE_CHECKING:
@@ -39,11 +41,19 @@ SHA256 = "x-oss-meta-sha256"
 class OssStore:
     """Objects in a bucket, under a prefix. The token of a viewer is not used: credentials are those of OSS."""
 
-    def __init__(self, url: str, token: str = "") -> None:
+    at_once = 8
+
+    def __init__(self, url: str, token: str = "", pace: Pace | None = None) -> None:
         if importlib.util.find_spec("oss2") is None:
             raise ToolMissing("The OSS store is not installed: oss2 is missing.", "pip install 'diag[oss]'")
         self._place = read_url(url, os.environ)
+        self._pace = pace or Pace()
         self.url = self._place.url
+
+    @property
+    def clock_ahead_s(self) -> float:
+        """How far this machine's clock is ahead, where signatures had to be corrected for it."""
+        return self._client.clock.ahead_s
 
     def put(self, key: str, source: Path, *, size_bytes: int, sha256: str, content_type: str) -> None:
         """Store the file whole or not at all; see Store.put.
@@ -57,7 +67,10 @@ class OssStore:
                 raise StoreRejected(f"{source} is not the file of {size_bytes} bytes that was announced for {key}.")
             headers = {"Content-Type": content_type, SHA256: sha256, "x-oss-forbid-overwrite": "true"}
             try:
-                self._store(name, content, headers)
+                try:
+                    self._store(name, content, headers)
+                except ClockCorrected:
+                    self._store(name, content, headers)
             except Damaged:
                 self.delete(key)  # it says that it has these bytes, and has others: nobody wants it
                 raise
@@ -93,6 +106,26 @@ class OssStore:
         with suppress(NoSuchObject), self._client.answering("oss:DeleteObject"):
             self._client.bucket.delete_object(name)
 
+    def held(self, keys: Sequence[str]) -> str:
+        """Which object the bucket's retention policy keeps, counted from when it was stored.
+
+        A policy that is not locked yet protects too: https://www.alibabacloud.com/help/en/oss/user-guide/oss-retention-policies
+        """
+        try:
+            with self._client.answering("oss:GetBucketWorm"):
+                policy = self._client.bucket.get_bucket_worm()
+        except NoSuchObject:
+            return ""
+        if policy.state not in ("InProgress", "Locked"):
+            return ""
+        for key in keys:
+            found = self._head(self._name(key))
+            if found is not None:
+                until = datetime.fromtimestamp(found.last_modified, UTC) + timedelta(policy.retention_period_days)
+                if until > now():
+                    return f"{key} has to be kept until {stamp(until)}"
+        return ""
+
     def check(self) -> None:
         """Raise what a `put` would raise now: an upload is begun, which needs the same right, and given up again."""
         name = f"{self._place.prefix}.diag-check-{secrets.token_hex(8)}"
@@ -125,7 +158,7 @@ class OssStore:
     def _client(self) -> Client:
         from diag.upload.oss_client import Client  # with oss2, and only where the bucket is really used
 
-        return Client(self._place)
+        return Client(self._place, self._pace)
 
     def _name(self, key: str) -> str:
         """The object's whole name. Keys come from outside: none leads out of the prefix."""

@@ -9,7 +9,9 @@ import logging
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, BinaryIO
+from datetime import timedelta
+from functools import partial
+from typing import Any
 from xml.etree import ElementTree
 
 import oss2
@@ -19,11 +21,16 @@ import requests
 
 from diag import __version__
 from diag.errors import StoreError, StoreRefused, StoreUnreachable
+from diag.model import now
 from diag.upload.answers import plain
-from diag.upload.oss_errors import CREDENTIALS, Damaged, Refusal, explained, stranger
+from diag.upload.clock import Clock
+from diag.upload.oss_errors import CREDENTIALS, ClockCorrected, Damaged, Refusal, explained, stranger
 from diag.upload.oss_url import Place
+from diag.upload.pace import Pace
 
 CONNECT_S, READ_S = 5.0, 30.0
+CONNECTIONS = 32  # captures at once, times the parts of each
+_UNSIGNED = (400, 401, 403)  # how a signature is refused
 METADATA = "http://100.100.100.200/latest/meta-data/ram/security-credentials/"
 
 # At DEBUG it logs headers, session tokens among them, and at ERROR what is raised as well.
@@ -33,15 +40,15 @@ logging.getLogger("oss2").setLevel(logging.CRITICAL)
 class Client:
     """One bucket. Calls of `bucket` stand inside `answering`, which raises what the Store protocol says."""
 
-    def __init__(self, place: Place) -> None:
-        self.place = place
-        sign = oss2.ProviderAuth if place.auth == "v1" else oss2.ProviderAuthV4
+    def __init__(self, place: Place, pace: Pace) -> None:
+        self.place, self.clock = place, Clock()
+        sign = _SignV1 if place.auth == "v1" else _SignV4
         self.bucket: Any = oss2.Bucket(
-            sign(_Chain()),
+            sign(_Chain(), self.clock),
             place.endpoint,
             place.bucket,
             is_cname=place.cname,
-            session=_Session(place),
+            session=_Session(place, self.clock, pace),
             connect_timeout=(CONNECT_S, READ_S),  # handed on to requests, which takes two
             app_name=f"diag/{__version__}",
             region=place.region or None,
@@ -68,10 +75,6 @@ class Client:
     def part(self, number: int, etag: str, size_bytes: int, crc64: int) -> Any:
         """A part as oss2 names it when an upload is completed."""
         return oss2.models.PartInfo(number, etag, size=size_bytes, part_crc=crc64)
-
-    def slice(self, file: BinaryIO, size_bytes: int) -> Any:
-        """So many bytes of the file from where it stands, as a body."""
-        return oss2.SizedFileAdapter(file, size_bytes)
 
     def crc64(self) -> Any:
         """A running CRC-64 as OSS calculates it: call it with bytes, read `.crc`."""
@@ -111,6 +114,49 @@ class _Chain(oss2.credentials.CredentialsProvider):  # type: ignore[misc] # oss2
             ) from error
 
 
+class _SignV4(oss2.ProviderAuthV4):  # type: ignore[misc] # oss2 has no types
+    """Signatures of version 4, of the store's time where this machine's clock is off. Again, where it is corrected."""
+
+    def __init__(self, credentials: _Chain, clock: Clock) -> None:
+        super().__init__(credentials)
+        self._clock = clock
+
+    def _sign_request(self, req: Any, bucket_name: str, key: str, in_additional_headers: Any = None) -> None:
+        super()._sign_request(req, bucket_name, key, in_additional_headers)
+        req.sign_again = partial(self._sign_request, req, bucket_name, key, in_additional_headers)
+        if not self._clock.ahead_s:
+            return
+        # oss2 asks the system's clock itself, so what it has signed is replaced.
+        credentials = self.credentials_provider.get_credentials()
+        moment = (now() - timedelta(seconds=self._clock.ahead_s)).strftime("%Y%m%dT%H%M%SZ")
+        req.headers["x-oss-date"] = moment
+        scope = self._ProviderAuthV4__get_scope(moment[:8], req)
+        signature = self._ProviderAuthV4__make_signature(req, bucket_name, key, set(), credentials, moment)
+        who = f"{credentials.get_access_key_id()}/{scope}"
+        req.headers["authorization"] = f"OSS4-HMAC-SHA256 Credential={who}, Signature={signature}"
+
+
+class _SignV1(oss2.ProviderAuth):  # type: ignore[misc] # oss2 has no types
+    """The same for signatures of version 1."""
+
+    def __init__(self, credentials: _Chain, clock: Clock) -> None:
+        super().__init__(credentials)
+        self._clock = clock
+
+    def _sign_request(self, req: Any, bucket_name: str, key: str) -> None:
+        super()._sign_request(req, bucket_name, key)
+        req.sign_again = partial(self._sign_request, req, bucket_name, key)
+        if not self._clock.ahead_s:
+            return
+        credentials = self.credentials_provider.get_credentials()
+        req.headers["date"] = oss2.utils.http_date((now() - timedelta(seconds=self._clock.ahead_s)).timestamp())
+        signature = self._ProviderAuth__make_signature(req, bucket_name, key, credentials)
+        req.headers["authorization"] = f"OSS {credentials.get_access_key_id()}:{signature}"
+
+    def _sign_url(self, req: Any, bucket_name: str, key: str, expires: int) -> str:
+        return str(super()._sign_url(req, bucket_name, key, expires - round(self._clock.ahead_s)))
+
+
 class _Connections(requests.Session):
     """Follows no redirect: it would carry the session token to wherever it points."""
 
@@ -121,14 +167,23 @@ class _Connections(requests.Session):
 class _Session(oss2.Session):  # type: ignore[misc] # oss2 has no types
     """Takes nothing for a success that does not carry OSS's request id, such as a login page with status 200."""
 
-    def __init__(self, place: Place) -> None:
+    def __init__(self, place: Place, clock: Clock, pace: Pace) -> None:
         super().__init__()
-        self._place = place
+        self._place, self._clock, self._pace = place, clock, pace
         self.session = _Connections()
         self.session.auth = _as_signed
+        for scheme in ("http://", "https://"):
+            self.session.mount(scheme, requests.adapters.HTTPAdapter(pool_maxsize=CONNECTIONS))
 
     def do_request(self, req: Any, timeout: Any) -> Any:
+        req.data = self._pace.body(req.data)
         response = super().do_request(req, timeout)
+        if response.status in _UNSIGNED and self._clock.corrected(response.headers.get("date", "")):
+            response.response.close()
+            if req.data:
+                raise ClockCorrected(f"The clock of this machine is not that of {self._place.endpoint}.")
+            req.sign_again()
+            response = super().do_request(req, timeout)
         if response.status // 100 == 2 and not response.request_id:
             response.response.close()
             raise stranger(self._place)

@@ -8,7 +8,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from diag.errors import NoSuchObject, StoreConflict, StoreError, StoreRefused, StoreRejected, StoreUnreachable
+from diag.errors import (
+    NoSuchObject,
+    StoreConflict,
+    StoreError,
+    StoreHeld,
+    StoreRefused,
+    StoreRejected,
+    StoreUnreachable,
+)
 from diag.model import now
 from diag.upload.answers import http_date, plain, retry_after_s
 from diag.upload.oss_url import Place
@@ -40,6 +48,10 @@ class AlreadyThere(StoreConflict):
 
 class Vanished(StoreUnreachable):
     """The store has forgotten a multipart upload, or some of its parts."""
+
+
+class ClockCorrected(StoreUnreachable):
+    """The signature was of a wrong time, the next is not; the body is gone, so whoever has the file sends it again."""
 
 
 class Damaged(StoreUnreachable):
@@ -83,7 +95,7 @@ def explained(place: Place, action: str, refusal: Refusal) -> StoreError:
     if refusal.code == "FileAlreadyExists":
         return AlreadyThere(f"{place.url} has this object already {said}.")
     if refusal.code == "FileImmutable":
-        return StoreError(f"{place.url} keeps this object under a retention policy {said}.", "It goes when that ends.")
+        return StoreHeld(f"{place.url} keeps this object under a retention policy {said}.")
     if refusal.code in _NEVER:
         return StoreRejected(f"{place.url} does not take it {said}.")
     if (refusal.details.get("EC") or "").startswith("0002-"):  # everything about signatures

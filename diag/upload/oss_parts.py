@@ -10,13 +10,17 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 from diag.errors import StoreRefused, StoreUnreachable
 from diag.upload.oss_errors import AlreadyThere, Damaged, Vanished
+from diag.upload.parallel import in_parallel
+from diag.upload.window import Window
 
 if TYPE_CHECKING:
     from diag.upload.oss_client import Client
 
-CHUNK = 1024 * 1024
-PART, PARTS_MOST = 8 * CHUNK, 10_000
+MIB = 1024 * 1024
+CHUNK = 256 * 1024
+PART, PARTS_MOST = 8 * MIB, 10_000
 IN_PARTS_ABOVE = 2 * PART
+PARTS_AT_ONCE = 3
 ATTEMPTS = 3
 LOOK_AT = 10  # unfinished uploads of one key, the newest
 
@@ -44,9 +48,8 @@ class Content:
 
     def chunks(self, start: int, size_bytes: int) -> Iterator[bytes]:
         """These bytes, a chunk at a time."""
-        self.file.seek(start)
-        while size_bytes > 0 and (chunk := self.file.read(min(CHUNK, size_bytes))):
-            size_bytes -= len(chunk)
+        window = Window(self.file, start, size_bytes)
+        while chunk := window.read(CHUNK):
             yield chunk
 
     def checksum(self, client: Client) -> int:
@@ -106,7 +109,8 @@ class _Upload:
             with self._client.answering("oss:PutObject"):
                 begun = self._client.bucket.init_multipart_upload(self._name, headers=dict(headers))
             upload_id = begun.upload_id
-        parts = [self._part(upload_id, number, there) for number in self._content.parts]
+        sent = in_parallel(lambda number: self._part(upload_id, number, there), self._content.parts, PARTS_AT_ONCE)
+        parts = sorted((part for some in sent for part in some), key=lambda part: part.part_number)
         try:
             with self._client.answering("oss:PutObject"):
                 # oss2 combines the parts' checksums and compares them with the server's of the whole.
@@ -125,11 +129,10 @@ class _Upload:
         start, size = self._content.span(number)
         if number in there:
             return self._client.part(number, there[number], size, self._digests(number)[1])
-        self._content.file.seek(start)
-        body = self._client.slice(self._content.file, size)
         try:
             with self._client.answering("oss:PutObject"):
-                answer = self._client.bucket.upload_part(self._name, upload_id, number, body)
+                window = Window(self._content.file, start, size)
+                answer = self._client.bucket.upload_part(self._name, upload_id, number, window)
         except Damaged as error:  # a part only, which the next attempt sends again
             raise StoreUnreachable(str(error)) from error
         return self._client.part(number, answer.etag, size, answer.crc)

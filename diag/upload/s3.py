@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from diag.errors import NoSuchObject, StoreConflict, StoreError, StoreRefused, StoreRejected, StoreUnreachable
-from diag.model import valid_name
+from diag.model import now, stamp, valid_name
 from diag.upload import s3_sign
+from diag.upload.pace import Pace
 from diag.upload.s3_client import Client, Expected
 from diag.upload.s3_errors import stranger
-from diag.upload.s3_parts import PARTS_ABOVE, Wanted, Window, abort, deliver, read_sums
+from diag.upload.s3_parts import PARTS_ABOVE, Wanted, abort, deliver, read_sums
 from diag.upload.s3_url import parse
 from diag.upload.store import Announced, SignedRequest, StoredObject
+from diag.upload.window import Window
 
 PAGE = 1000
 IN_MEMORY = 1024 * 1024  # smaller bodies are sent from memory, without waiting for a `100 Continue`
@@ -25,6 +27,8 @@ CHECK = ".diag-check"
 NO_BODY = (301, 302, 307, 308, 400, 401, 403, 404, 405, 409)  # answers to HEAD of which only the number is known
 
 _MD5 = re.compile(r"[0-9a-f]{32}(-\d+)?")
+# What a bucket without Object Lock says, and a server that has never heard of it.
+NO_LOCK = ("ObjectLockConfigurationNotFoundError", "NoSuchObjectLockConfiguration", "NotImplemented", 405, 501)
 # Then an ETag is no MD5 (https://docs.aws.amazon.com/AmazonS3/latest/API/API_Object.html).
 _ENCRYPTED = ("aws:kms", "aws:kms:dsse")
 
@@ -32,10 +36,17 @@ _ENCRYPTED = ("aws:kms", "aws:kms:dsse")
 class S3Store:
     """Objects under `s3://bucket/prefix`. Credentials come from the SDK's own chain, never from the URL."""
 
-    def __init__(self, url: str, token: str = "") -> None:
+    at_once = 8
+
+    def __init__(self, url: str, token: str = "", pace: Pace | None = None) -> None:
         self._address = parse(url)
         self.url = self._address.url
-        self._client = Client(self._address)
+        self._client = Client(self._address, pace or Pace())
+
+    @property
+    def clock_ahead_s(self) -> float:
+        """How far this machine's clock is ahead, where signatures had to be corrected for it."""
+        return self._client.clock_ahead_s
 
     def put(self, key: str, source: Path, *, size_bytes: int, sha256: str, content_type: str) -> None:
         """Store the file whole or not at all, verified; see Store.put. Large files go in resumable parts."""
@@ -109,6 +120,19 @@ class S3Store:
         with suppress(Expected):
             self._client.ask("delete_object", expecting=("NoSuchKey",), Key=self._name(key))
 
+    def held(self, keys: Sequence[str]) -> str:
+        """Which object is under a retention period or a legal hold. Only a bucket with Object Lock is asked further.
+
+        In such a bucket every delete succeeds: it hides the object and keeps it, so that it has to be known before.
+        """
+        try:
+            lock = self._client.ask("get_object_lock_configuration", expecting=NO_LOCK)
+        except Expected:
+            return ""
+        if lock.get("ObjectLockConfiguration", {}).get("ObjectLockEnabled") != "Enabled":
+            return ""
+        return next((f"{key} {why}" for key in keys if (why := self._lock_of(self._name(key)))), "")
+
     def check(self) -> None:
         """Raise unless a bucket answers there and takes objects from us; nothing stays in it."""
         with suppress(StoreRefused):  # who may put need not be allowed to list
@@ -158,6 +182,29 @@ class S3Store:
         if not found.get("ETag"):
             raise stranger(self._address)
         return found
+
+    def _lock_of(self, name: str) -> str:
+        """What keeps an object, empty where nothing does.
+
+        HEAD leaves a lock out where we may not see it, so that where it tells of none, it is asked for by name.
+        """
+        found = self._head(name)
+        if found is None:
+            return ""
+        hold, until = found.get("ObjectLockLegalHoldStatus"), found.get("ObjectLockRetainUntilDate")
+        if hold is None:
+            hold = self._lock("get_object_legal_hold", name).get("LegalHold", {}).get("Status")
+        if hold == "ON":
+            return "is under a legal hold"
+        if until is None:
+            until = self._lock("get_object_retention", name).get("Retention", {}).get("RetainUntilDate")
+        return f"has to be kept until {stamp(until)}" if until is not None and until > now() else ""
+
+    def _lock(self, operation: str, name: str) -> dict[str, Any]:
+        try:
+            return self._client.ask(operation, expecting=(*NO_LOCK, "NoSuchKey"), Key=name)
+        except Expected:
+            return {}
 
     def _put_whole(self, wanted: Wanted, file: BinaryIO, tag: str) -> dict[str, Any] | None:
         window = Window(file, 0, wanted.size_bytes)

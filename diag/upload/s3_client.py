@@ -7,12 +7,15 @@ import io
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import cached_property
+from datetime import datetime, timedelta
+from functools import cache, cached_property
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 from diag import __version__
 from diag.errors import StoreError, StoreRefused, StoreUnreachable, ToolMissing
 from diag.upload.answers import plain
+from diag.upload.clock import Clock
+from diag.upload.pace import Pace
 from diag.upload.s3_errors import CREDENTIALS_HELP, Refusal, explained, stranger
 from diag.upload.s3_url import Address
 
@@ -22,6 +25,9 @@ if TYPE_CHECKING:
 
 CONNECT_S, READ_S = 5, 30
 BUFFER = 256 * 1024
+CONNECTIONS = 32  # captures at once, times the parts of each
+_UNSIGNED = (400, 401, 403)  # how a signature is refused
+_SHIFTED = "diag-s3v4"
 
 
 class Expected(Exception):
@@ -35,10 +41,11 @@ class Expected(Exception):
 class Client:
     """One bucket. Nothing is imported, looked up or connected before the first question."""
 
-    def __init__(self, address: Address) -> None:
+    def __init__(self, address: Address, pace: Pace) -> None:
         if importlib.util.find_spec("botocore") is None:
             raise ToolMissing("The S3 store is not installed: boto3 is missing.", "pip install 'diag[s3]'")
         self.address = address
+        self._pace, self._clock = pace, Clock()
         self.create_only: bool | None = None  # whether If-None-Match is obeyed; None until it was tried
 
     def ask(self, operation: str, *, expecting: tuple[str | int, ...] = (), **parameters: Any) -> dict[str, Any]:
@@ -48,8 +55,22 @@ class Client:
         """
         with self.failing(operation, expecting):
             call = getattr(self._client, operation)
-            answer: dict[str, Any] = call(Bucket=self.address.bucket, **parameters)
+            answer: dict[str, Any]
+            try:
+                answer = call(Bucket=self.address.bucket, **parameters)
+            except self._client.exceptions.ClientError as error:
+                refusal = _refusal(operation, error)
+                if refusal.status not in _UNSIGNED or not self._clock.corrected(refusal.headers.get("date", "")):
+                    raise
+                if hasattr(parameters.get("Body"), "seek"):
+                    parameters["Body"].seek(0)
+                answer = call(Bucket=self.address.bucket, **parameters)
             return answer
+
+    @property
+    def clock_ahead_s(self) -> float:
+        """How far this machine's clock is ahead, where that had to be corrected."""
+        return self._clock.ahead_s
 
     def create(
         self, operation: str, *, expecting: tuple[str | int, ...] = (), **parameters: Any
@@ -96,6 +117,7 @@ class Client:
         config = Config(
             connect_timeout=CONNECT_S,
             read_timeout=READ_S,
+            max_pool_connections=CONNECTIONS,
             retries={"mode": "standard", "total_max_attempts": 1},  # the uploader backs off and tries again
             # Newer checksums are refused by many stores that are not AWS; we send Content-MD5 and compare ourselves.
             request_checksum_calculation="when_required",
@@ -107,10 +129,25 @@ class Client:
         # botocore itself reads AWS_DEFAULT_REGION alone.
         region = address.region or os.environ.get("AWS_REGION") or session.get_config_variable("region") or "us-east-1"
         client = session.create_client("s3", region_name=region, endpoint_url=address.endpoint or None, config=config)
-        client.meta.events.register("before-call.s3", _stay)
+        events = client.meta.events
+        events.register("before-call.s3", _stay)
+        events.register_first("choose-signer.s3", self._choose_signer)
+        events.register("before-sign.s3", self._tell_time)
+        events.register("before-send.s3", self._hold_back)
         # The widest name is called first: before botocore turns what it cannot read into a status 500.
-        client.meta.events.register("before-parse.*.*", self._recognise)
+        events.register("before-parse.*.*", self._recognise)
         return client
+
+    def _choose_signer(self, signature_version: Any, **_: Any) -> str | None:
+        """Our signer of version 4 where the clock is off; otherwise whatever botocore takes."""
+        return _shifted_signers().get(signature_version) if self._clock.ahead_s else None
+
+    def _tell_time(self, request: Any, **_: Any) -> None:
+        request.context[_SHIFTED] = self._clock.ahead_s
+
+    def _hold_back(self, request: Any, **_: Any) -> None:
+        # Here, because a body is read for its signature before, and that takes nothing from the network.
+        request.body = self._pace.body(request.body)
 
     @contextmanager
     def failing(self, operation: str, expecting: tuple[str | int, ...] = ()) -> Iterator[None]:
@@ -179,6 +216,25 @@ class _Streamed(io.RawIOBase):
         if not self.closed:
             self._body.close()
         super().close()
+
+
+@cache
+def _shifted_signers() -> dict[str, str]:
+    """botocore's signers of version 4 under names of our own, for a clock that is off; its own stay what they are."""
+    from botocore import auth
+
+    class Shifted:
+        def _modify_request_before_signing(self, request: Any) -> None:
+            form = auth.SIGV4_TIMESTAMP
+            moment = datetime.strptime(request.context["timestamp"], form)
+            request.context["timestamp"] = (moment - timedelta(seconds=request.context[_SHIFTED])).strftime(form)
+            super()._modify_request_before_signing(request)  # type: ignore[misc] # of the class beside it
+
+    ours = {"": auth.S3SigV4Auth, "-query": auth.S3SigV4QueryAuth}
+    auth.AUTH_TYPE_MAPS.update(
+        {_SHIFTED + kind: type("ShiftedAuth", (Shifted, base), {}) for kind, base in ours.items()}
+    )
+    return {version + kind: _SHIFTED + kind for version in ("v4", "s3v4") for kind in ours}
 
 
 def _stay(context: dict[str, Any], **_: Any) -> None:

@@ -11,13 +11,18 @@ from dataclasses import dataclass
 from diag.errors import NoSuchObject, StoreConflict, StoreError, StoreRefused, StoreRejected, StoreUnreachable
 from diag.model import now
 from diag.upload.answers import http_date, plain, retry_after_s
+from diag.upload.clock import clock_sentence
 from diag.upload.s3_url import Address
 
 CREDENTIALS_HELP = (
     "Set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY (AWS_SESSION_TOKEN too where they are temporary), or AWS_PROFILE, "
     "or give the instance a role."
 )
-RIGHTS_HELP = "The key needs s3:PutObject and s3:GetObject there; a viewer needs s3:ListBucket too."
+RIGHTS_HELP = (
+    "The key needs s3:PutObject and s3:GetObject there; a viewer needs s3:ListBucket too. "
+    "`diag prune` needs s3:ListBucket, s3:DeleteObject, s3:GetBucketObjectLockConfiguration, and where the bucket has "
+    "Object Lock s3:GetObjectRetention and s3:GetObjectLegalHold."
+)
 CLOCK_HELP = "Set this machine's clock, and keep it set by NTP; captures wait in the spool."
 SKEW_ALLOWED_S = 900  # S3 refuses a signature that is further off
 
@@ -109,7 +114,8 @@ def _elsewhere(refusal: Refusal, address: Address, region: str) -> StoreError:
 def _refused(refusal: Refusal, url: str, said: str) -> StoreRefused:
     skew_s = _clock_skew_s(refusal.headers)
     if refusal.code in _SKEWED or abs(skew_s) > SKEW_ALLOWED_S:
-        return StoreRefused(f"{url} refuses: {_clock_sentence(skew_s)} ({plain(refusal.code)}).", CLOCK_HELP)
+        off = clock_sentence(skew_s) if abs(skew_s) >= 60 else "this machine's clock differs from the store's"
+        return StoreRefused(f"{url} refuses: {off} ({plain(refusal.code)}).", CLOCK_HELP)
     if refusal.code in _WRONG_KEYS or refusal.status == 401:
         return StoreRefused(f"{url} does not accept the credentials: {said}", CREDENTIALS_HELP)
     return StoreRefused(f"{url} refuses {refusal.operation}: {said}", RIGHTS_HELP)
@@ -119,10 +125,3 @@ def _clock_skew_s(headers: Mapping[str, str]) -> float:
     """How far this machine's clock is ahead of the server's; 0 where the server does not tell."""
     moment = http_date(headers.get("date", ""))
     return (now() - moment).total_seconds() if moment else 0.0
-
-
-def _clock_sentence(skew_s: float) -> str:
-    if abs(skew_s) < 60:
-        return "this machine's clock differs from the store's"
-    side = "ahead of" if skew_s > 0 else "behind"
-    return f"this machine's clock is {abs(skew_s) / 60:.0f} minutes {side} the store's"

@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import io
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, BinaryIO
 
 from diag.errors import StoreError, StoreUnreachable
+from diag.upload.parallel import in_parallel
 from diag.upload.s3_client import Client, Expected
 from diag.upload.s3_errors import stranger
+from diag.upload.window import Window
 
 MIB = 1024 * 1024
+CHUNK = 256 * 1024
 PARTS_ABOVE = 16 * MIB
 PART = 8 * MIB
 MOST_PARTS = 10_000  # S3's limit
+PARTS_AT_ONCE = 3
 ATTEMPTS = 3
 LOST = ("NoSuchUpload", "InvalidPart", "InvalidPartOrder")
 
@@ -61,7 +64,7 @@ def read_sums(file: BinaryIO, size_bytes: int) -> Sums:
     in_parts = size_bytes > PARTS_ABOVE
     for window in _windows(file, size_bytes) if in_parts else [Window(file, 0, size_bytes)]:
         md5 = hashlib.md5(usedforsecurity=False)
-        while chunk := window.read(MIB):
+        while chunk := window.read(CHUNK):
             md5.update(chunk)
             whole.update(chunk)
         parts.append(md5.hexdigest())
@@ -86,36 +89,6 @@ def abort(client: Client, name: str, upload_id: str) -> None:
         client.ask("abort_multipart_upload", Key=name, UploadId=upload_id)
 
 
-class Window(io.RawIOBase):
-    """A range of a file as a file of its own, so that no part is ever in memory."""
-
-    def __init__(self, file: BinaryIO, start: int, length: int) -> None:
-        self._file, self._start, self._length, self._at = file, start, length, 0
-
-    def __len__(self) -> int:
-        return self._length
-
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
-
-    def tell(self) -> int:
-        return self._at
-
-    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        self._at = offset + {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self._length}[whence]
-        return self._at
-
-    def read(self, size: int | None = -1) -> bytes:
-        left = max(0, self._length - self._at)
-        self._file.seek(self._start + self._at)
-        chunk = self._file.read(left if size is None or size < 0 else min(size, left))
-        self._at += len(chunk)
-        return chunk
-
-
 def _windows(file: BinaryIO, size_bytes: int) -> Iterator[Window]:
     size = part_size(size_bytes)
     for start in range(0, size_bytes, size):
@@ -125,9 +98,14 @@ def _windows(file: BinaryIO, size_bytes: int) -> Iterator[Window]:
 def _deliver(client: Client, wanted: Wanted, file: BinaryIO, sums: Sums, *, resume: bool) -> dict[str, Any] | None:
     found = _resumable(client, wanted, sums) if resume else None
     upload_id, etags = found or (_begin(client, wanted), {})
-    for number, window in enumerate(_windows(file, wanted.size_bytes), 1):
-        if number not in etags:
-            etags[number] = _send(client, wanted, upload_id, number, window, sums.parts[number - 1])
+
+    def send(numbered: tuple[int, Window]) -> None:
+        number, window = numbered
+        etags[number] = _send(client, wanted, upload_id, number, window, sums.parts[number - 1])
+
+    parts = enumerate(_windows(file, wanted.size_bytes), 1)
+    for _ in in_parallel(send, [part for part in parts if part[0] not in etags], PARTS_AT_ONCE):
+        pass
     answer = client.create(
         "complete_multipart_upload",
         expecting=LOST,

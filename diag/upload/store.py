@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO, Protocol, runtime_checkable
@@ -42,10 +42,16 @@ class Store(Protocol):
     """Immutable objects under keys with `/` between their parts.
 
     Every method raises a subclass of StoreError: StoreUnreachable (try again), StoreRefused (credentials),
-    NoSuchObject, StoreConflict, or StoreError itself.
+    NoSuchObject, StoreConflict, StoreHeld, or StoreError itself.
     """
 
     url: str
+    at_once: int  # how many captures it takes at a time
+
+    @property
+    def clock_ahead_s(self) -> float:
+        """How far this machine's clock is ahead of the store's, where requests had to be corrected for it; else 0."""
+        ...
 
     def put(self, key: str, source: Path, *, size_bytes: int, sha256: str, content_type: str) -> None:
         """Store the file whole or not at all, verified against `size_bytes` and `sha256` (hex).
@@ -72,6 +78,10 @@ class Store(Protocol):
 
     def delete(self, key: str) -> None:
         """Remove the object; removing what is not there does nothing."""
+        ...
+
+    def held(self, keys: Sequence[str]) -> str:
+        """Why one of these objects may not be removed, and until when; empty where all may be."""
         ...
 
     def check(self) -> None:

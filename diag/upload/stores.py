@@ -5,9 +5,10 @@ from __future__ import annotations
 import importlib
 
 from diag.errors import BadSetting
+from diag.upload.pace import Pace
 from diag.upload.store import Store
 
-# Each class takes (url, token), and is imported when it is named: nobody pays for a store that is not used.
+# Each class takes (url, token, pace), and is imported when it is named: nobody pays for a store that is not used.
 STORES = {
     "file": "diag.upload.local:LocalStore",
     "http": "diag.upload.http:HttpStore",
@@ -17,7 +18,7 @@ STORES = {
 }
 
 
-def open_store(url: str, token: str = "") -> Store:
+def open_store(url: str, token: str = "", pace: Pace | None = None) -> Store:
     """The store at this URL; nothing is connected or created yet. Raises BadSetting."""
     scheme, colon, _ = url.partition("://")
     if not colon:
@@ -26,5 +27,5 @@ def open_store(url: str, token: str = "") -> Store:
         known = ", ".join(f"{name}://" for name in STORES)
         raise BadSetting(f"There is no store for {scheme}:// (in {url!r}).", f"Stores: {known}")
     module, name = STORES[scheme.lower()].split(":")
-    store: Store = getattr(importlib.import_module(module), name)(url, token)
+    store: Store = getattr(importlib.import_module(module), name)(url, token, pace)
     return store

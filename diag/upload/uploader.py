@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import random
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext, suppress
+from dataclasses import dataclass, replace
+from datetime import timedelta
 from functools import reduce
+from itertools import islice
 from operator import add
 from pathlib import Path
 from typing import Any
@@ -17,6 +21,7 @@ from diag.errors import (
     CorruptCapture,
     DiagError,
     NoSuchCapture,
+    NotRedacted,
     SpoolUnwritable,
     StoreConflict,
     StoreError,
@@ -24,14 +29,19 @@ from diag.errors import (
     StoreRejected,
     StoreUnreachable,
 )
-from diag.model import MANIFEST
+from diag.model import MANIFEST, Capture, now
 from diag.spool import Spool, id_of
-from diag.spool.files import digest
+from diag.spool.files import digest, open_folder, try_lock
 from diag.upload import accounts, keys
+from diag.upload.exit_check import checked
+from diag.upload.parallel import in_parallel
 from diag.upload.store import Store
 
 BACKOFF_FIRST_S, BACKOFF_CAP_S = 1.0, 300.0
 LONGEST_ASKED_S = 3600.0  # a Retry-After beyond this is a mistake of the store's
+LARGE, LARGE_AT_ONCE = 16 * 1024 * 1024, 2  # one is read for its sums while the parts of another are on their way
+NEVER_PRUNED = timedelta(minutes=30)  # no rule is about what is younger than an hour; clocks differ
+PATIENCE_S, LOOK_S = 30.0, 0.05
 GIVE_UP_AFTER = 3  # unexpected answers in a row: the store is in trouble, not the captures
 
 
@@ -68,32 +78,98 @@ def drain(spool: Spool, store: Store, tenant: str, *, deadline: float | None) ->
 
     Captures that the store will never take are quarantined. Repeating it is harmless.
     """
-    stored = failed = quarantined = in_a_row = 0
-    trouble: DiagError | None = None
-    try:
-        for folder in spool.pending():
-            if deadline is not None and time.monotonic() >= deadline:
-                sentence = f"The time was up before {store.url} had everything."
-                trouble = StoreUnreachable(sentence, "`diag flush` goes on.")
-                break
-            try:
-                if send(spool, store, tenant, folder):
-                    stored, in_a_row = stored + 1, 0
-                else:
-                    quarantined += 1
-            except NoSuchCapture:
-                continue  # another process was faster
-            except (StoreUnreachable, StoreRefused) as error:
-                failed, trouble = failed + 1, error
-                break
-            except (StoreError, SpoolUnwritable) as error:
+    return _Pass(spool, store, tenant, deadline).run()
+
+
+class _Pass:
+    """One way through the queue. The first capture goes alone: it finds out whether the store takes anything at all.
+
+    The first trouble ends the handing out. What is on its way by then is finished or waits on.
+    """
+
+    def __init__(self, spool: Spool, store: Store, tenant: str, deadline: float | None) -> None:
+        self._spool, self._store, self._tenant, self._deadline = spool, store, tenant, deadline
+        self._stored = self._failed = self._quarantined = self._in_a_row = 0
+        self._trouble: DiagError | None = None
+        self._over = False
+        self._large = threading.Semaphore(LARGE_AT_ONCE)
+
+    def run(self) -> Drained:
+        """Send what waits; see `drain`."""
+        waiting = self._waiting()
+        for at_once, folders in ((1, islice(waiting, 1)), (self._store.at_once, waiting)):
+            for outcomes in in_parallel(self._try, folders, at_once):
+                self._settle(outcomes)
+        return Drained(self._stored, self._failed, self._quarantined, self._trouble)
+
+    def _waiting(self) -> Iterator[Path]:
+        """What is to be tried next, as long as there is any use in it."""
+        try:
+            for folder in self._spool.pending():
+                if self._deadline is not None and time.monotonic() >= self._deadline:
+                    sentence = f"The time was up before {self._store.url} had everything."
+                    self._trouble = StoreUnreachable(sentence, "`diag flush` goes on.")
+                    return
+                yield folder
+                if self._over:
+                    return
+        except SpoolUnwritable as error:
+            self._trouble = error
+
+    def _try(self, folder: Path) -> _Outcome:
+        """What became of one capture. Only a defect of ours raises."""
+        if self._over:  # taken in advance, before the trouble came
+            return _Outcome(id_of(folder))
+        try:
+            with _claimed(folder) as ours, self._large if _size(folder) > LARGE else nullcontext():
+                return _Outcome(id_of(folder), send(self._spool, self._store, self._tenant, folder) if ours else None)
+        except (NoSuchCapture, FileNotFoundError):
+            return _Outcome(id_of(folder))  # another process was faster
+        except (StoreUnreachable, StoreRefused) as error:
+            self._over = True
+            return _Outcome(id_of(folder), trouble=error)
+        except (StoreError, SpoolUnwritable) as error:
+            return _Outcome(id_of(folder), trouble=error)
+
+    def _settle(self, outcomes: list[_Outcome]) -> None:
+        """Count what came of some captures, and let the spool know all at once, which costs one sync."""
+        try:
+            self._spool.stored(*(one.capture_id for one in outcomes if one.stored))
+        except SpoolUnwritable as error:
+            outcomes = [replace(one, stored=None, trouble=error) if one.stored else one for one in outcomes]
+        for one in outcomes:
+            if one.trouble is not None:
                 # It may be this capture alone, and the next may go through.
-                failed, trouble, in_a_row = failed + 1, error, in_a_row + 1
-                if in_a_row == GIVE_UP_AFTER:
-                    break
-    except SpoolUnwritable as error:  # nobody can tell what waits
-        trouble = error
-    return Drained(stored, failed, quarantined, trouble)
+                self._failed, self._trouble, self._in_a_row = self._failed + 1, one.trouble, self._in_a_row + 1
+                self._over = self._over or self._in_a_row >= GIVE_UP_AFTER
+            elif one.stored:
+                self._stored, self._in_a_row = self._stored + 1, 0
+            elif one.stored is False:
+                self._quarantined += 1
+
+
+@dataclass(frozen=True, slots=True)
+class _Outcome:
+    """`stored` is False for what was quarantined, and None for what was left alone or has failed."""
+
+    capture_id: str
+    stored: bool | None = None
+    trouble: DiagError | None = None
+
+
+def _size(folder: Path) -> int:
+    with os.scandir(folder) as entries:
+        return sum(entry.stat(follow_symlinks=False).st_size for entry in entries)
+
+
+@contextmanager
+def _claimed(folder: Path) -> Iterator[bool]:
+    """Whether nobody else is sending this capture; nobody does while the context lasts."""
+    descriptor = open_folder(folder)
+    try:
+        yield try_lock(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def drain_all(spools: Iterable[Spool], store: Store, tenant: str, *, deadline: float | None) -> Drained:
@@ -101,21 +177,47 @@ def drain_all(spools: Iterable[Spool], store: Store, tenant: str, *, deadline: f
     return reduce(add, (drain(spool, store, tenant, deadline=deadline) for spool in spools), Drained())
 
 
+def drain_out(spools: Sequence[Spool], store: Store, tenant: str, *, deadline: float | None) -> Drained:
+    """Drain all, and wait for what another diag is sending just now; what it leaves is sent here.
+
+    Whoever asked for this wants to know it stored. A sender that gets nowhere is waited for PATIENCE_S.
+    """
+    drained = drain_all(spools, store, tenant, deadline=deadline)
+    left, until = _left(spools), time.monotonic() + PATIENCE_S
+    while left and drained.trouble is None and time.monotonic() < min(until, deadline or until):
+        time.sleep(LOOK_S)
+        drained += drain_all(spools, store, tenant, deadline=deadline)
+        if (fewer := _left(spools)) < left:
+            left, until = fewer, time.monotonic() + PATIENCE_S
+    return drained
+
+
+def _left(spools: Iterable[Spool]) -> int:
+    """How many captures wait, or are being sent; of a spool that cannot be read, none."""
+    count = 0
+    for spool in spools:
+        with suppress(SpoolUnwritable):
+            count += sum(1 for _ in spool.pending())
+    return count
+
+
 def send(spool: Spool, store: Store, tenant: str, folder: Path) -> bool:
-    """Store one capture; False where it was quarantined instead. Raises StoreError, NoSuchCapture, SpoolUnwritable."""
+    """Put one capture into the store; False where it was quarantined instead.
+
+    Raises StoreError, NoSuchCapture, SpoolUnwritable.
+    """
     try:
         _put(spool, store, tenant, folder)
-    except (CorruptCapture, StoreConflict, StoreRejected) as error:
+    except (CorruptCapture, NotRedacted, StoreConflict, StoreRejected) as error:
         if not folder.is_dir():
             raise NoSuchCapture(f"{id_of(folder)} is not in the spool any more.") from error
         spool.quarantine(id_of(folder), str(error))
         return False
-    spool.stored(id_of(folder))
     return True
 
 
 def _put(spool: Spool, store: Store, tenant: str, folder: Path) -> None:
-    capture = spool.load(folder)
+    capture = checked(spool, folder)
     for one in capture.artifacts:
         key = keys.key(tenant, capture.capture_id, one.name)
         size, sha256, kind = one.size_bytes, one.sha256, one.content_type
@@ -123,9 +225,19 @@ def _put(spool: Spool, store: Store, tenant: str, folder: Path) -> None:
     key = keys.key(tenant, capture.capture_id, MANIFEST)
     size, sha256 = digest(folder / MANIFEST)
     store.put(key, folder / MANIFEST, size_bytes=size, sha256=sha256, content_type="application/json")
-    found = store.stat(key)
-    if found is None or found.size_bytes != size:
-        raise StoreError(f"{store.url} took the manifest of {capture.capture_id} and does not have it.")
+    if now() - keys.moment_of(capture.capture_id) > NEVER_PRUNED:
+        _check_all_there(store, tenant, capture, size)
+
+
+def _check_all_there(store: Store, tenant: str, capture: Capture, manifest_bytes: int) -> None:
+    """Raise StoreError unless all of it is there, after the manifest was put.
+
+    So a removal that passed between is seen (removal.py), and everything goes again.
+    """
+    for name, size in ((MANIFEST, manifest_bytes), *((one.name, one.size_bytes) for one in capture.artifacts)):
+        found = store.stat(keys.key(tenant, capture.capture_id, name))
+        if found is None or found.size_bytes != size:
+            raise StoreError(f"{store.url} took {name} of {capture.capture_id} and does not have it.")
 
 
 class Uploader:

@@ -25,6 +25,7 @@ STATUS: tuple[tuple[type[DiagError], int], ...] = (
     (own.NotFound, 404),
     (errors.NoSuchObject, 404),
     (errors.StoreConflict, 409),
+    (errors.StoreHeld, 423),
     (own.LengthMissing, 411),
     (own.TooLarge, 413),
     (own.BadManifest, 422),

@@ -22,8 +22,10 @@ from diag_server.views import (
     groups,
     instances,
     login,
+    notes,
     objects,
     overview,
+    pins,
     requests,
     traces,
     uploads,
@@ -40,6 +42,8 @@ BLUEPRINTS = (
     login.blueprint,
     objects.blueprint,
     uploads.blueprint,
+    notes.blueprint,
+    pins.blueprint,
     api.blueprint,
 )
 

@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
+from itertools import islice
 from typing import Any
 
 from sqlalchemy import Engine
@@ -14,7 +15,7 @@ from sqlalchemy.exc import DataError, DBAPIError, IntegrityError
 
 from diag.errors import NoSuchObject, StoreError
 from diag.model import Capture, now
-from diag.upload import keys
+from diag.upload import keys, pins
 from diag.upload.store import Store
 from diag_server import hostile, walk
 from diag_server.config import ViewerConfig
@@ -35,6 +36,7 @@ RECENT_HOURS, DAYS_HOURS = 2, 48
 # less often, and the whole store now and then.
 DAYS_EVERY_S, ALL_EVERY_S = 60.0, 900.0
 KEEP_EVERY_S, AFTER_FAILURE_S = 1.0, 15.0
+PINS_EVERY_S, PINS_LIMIT = 10.0, 20_000  # more pins than this are kept all the same, but not marked in lists
 
 
 def read_object(store: Store, key: str, limit: int) -> bytes:
@@ -90,6 +92,8 @@ class Follower:
         self._looked_at = -1e9
         self._somebody_looks = False
         self._ending = threading.Event()
+        self._looked_at_pins = -1e9
+        self.pinned: frozenset[str] = frozenset()  # as the last look found them
         self.trouble = ""  # why the last look failed, for the pages to say
         self.building: Walk | None = None  # the first or an asked-for reading of the store, while it is under way
 
@@ -136,6 +140,18 @@ class Follower:
         """How old the last look into the store is."""
         return self._clock() - self._looked_at
 
+    def forget_if_gone(self, capture_id: str) -> bool:
+        """Take a capture out of the index that the store no longer has; False where it has it."""
+        if self._store.stat(keys.key(self._config.tenant, capture_id, keys.MANIFEST)) is not None:
+            return False
+        write.remove(self._engine, [capture_id])
+        return True
+
+    def look_at_pins(self) -> None:
+        """Know at once what was pinned just now."""
+        self.pinned = frozenset(islice(pins.listed(self._store, self._config.tenant), PINS_LIMIT))
+        self._looked_at_pins = self._clock()
+
     def index_one(self, capture: Capture) -> None:
         """Index a capture whose objects are all in the store."""
         write.add(self._engine, [self._entry(capture)])
@@ -165,6 +181,8 @@ class Follower:
 
     def _look(self) -> None:
         self.building = self._announced(notes.walk(self._engine))
+        if self._due(self._looked_at_pins, PINS_EVERY_S):
+            self.look_at_pins()
         left = PAGE_WAITS_FOR
         for hour in hours_back(now(), RECENT_HOURS):
             new = self._new_in(hour)

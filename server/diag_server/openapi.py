@@ -30,6 +30,8 @@ LISTING = {
     "limit": "at most 1000",
 }
 
+HELD = {"held": "1: tell in X-Diag-Held why the store has to keep it, empty where it has not"}
+
 
 def document() -> dict[str, Any]:
     """The API, described as OpenAPI 3.1."""
@@ -83,15 +85,25 @@ def _api() -> dict[str, dict[str, Operation]]:
             "get": _operation(
                 "An object's bytes, as a download", "viewer", {"streamed": "`1` for no redirect to a bucket"}
             ),
-            "head": _operation("Whether an object is there, and its size", "agent or viewer"),
+            "head": _operation("Whether an object is there, and its size", "agent or viewer", HELD),
             "put": _upload("Store an object; artifacts first, manifest.json last"),
-            "delete": _operation("Remove an object", "admin", status="204"),
+            "delete": _operation("Remove an object; 423 where the store has to keep it", "admin", status="204"),
         },
         "/api/v1/objects/v1/{tenant}/agents/{agent_id}/{name}": {
             "put": _upload("Store an agent's account of its spool"),
             "delete": _operation("Remove an account", "agent", status="204"),
         },
+        "/api/v1/objects/v1/{tenant}/pins/{name}": _note("Pin of a capture", "operator"),
+        "/api/v1/objects/v1/{tenant}/deleted/{name}": _note("Tombstone of a capture that is being removed", "admin"),
         "/metrics": {"get": _operation("Agents and viewer in Prometheus' text format", "viewer")},
+    }
+
+
+def _note(what: str, role: str) -> dict[str, Operation]:
+    return {
+        "get": _operation(f"{what}, as a download", "viewer"),
+        "put": _upload(f"{what}: store it", role),
+        "delete": _operation(f"{what}: remove it", role, status="204"),
     }
 
 
@@ -113,6 +125,12 @@ def _pages() -> dict[str, dict[str, Operation]]:
             "get": _operation("Page. Asks for a token", None),
             "post": _operation("Log in; a form with its csrf value", None, status="302"),
         },
+        "/captures/{capture_id}/pin": {
+            "post": _operation("Pin a capture; a form with its csrf value", "operator", status="302")
+        },
+        "/captures/{capture_id}/unpin": {
+            "post": _operation("Unpin a capture; a form with its csrf value", "operator", status="302")
+        },
         "/logout": {"post": _operation("Log out; a form with its csrf value", None, status="302")},
     }
 
@@ -133,7 +151,7 @@ def _operation(
     return operation if role else {**operation, "security": []}
 
 
-def _upload(summary: str) -> Operation:
+def _upload(summary: str, role: str = "agent") -> Operation:
     refusals = {
         "401": "No token, or an unknown one",
         "403": "The role is too small",
@@ -151,7 +169,7 @@ def _upload(summary: str) -> Operation:
     }
     return {
         "summary": summary,
-        "x-role": "agent",
+        "x-role": role,
         "parameters": [header],
         "requestBody": {"required": True, "content": {"application/octet-stream": {}}},
         "responses": {

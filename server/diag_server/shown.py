@@ -168,4 +168,5 @@ def _page() -> dict[str, Any]:
         "store_trouble": state.follower.trouble,
         "building": state.follower.building,
         "store_url": state.config.store_url,
+        "pinned": state.follower.pinned,
     }

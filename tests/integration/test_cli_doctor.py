@@ -32,6 +32,7 @@ MACHINE = [
     "second spool",
     "captures",
     "store",
+    "uploader",
     "clock",
 ]
 

@@ -6,6 +6,7 @@ import errno
 import hashlib
 import os
 import signal
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -321,6 +322,23 @@ def test_local_files_are_private_and_leave_no_residue(folder: LocalStore, put: C
     assert [path.stat().st_mode & 0o777 for path in found if path.is_file()] == [0o600]
 
 
+def test_an_object_that_goes_while_it_is_opened_is_missing(folder: LocalStore, put: Callable[..., str]) -> None:
+    """A reader that meets a removal hears that there is no such object, not that the store has failed."""
+    key = put(folder, some_key(), b"x")
+    path, child = folder.root / key, os.fork()
+    if child == 0:
+        status = 70
+        try:
+            sys.addaudithook(lambda event, said: path.unlink(missing_ok=True) if event == "open" else None)
+            folder.open(key)
+        except NoSuchObject:
+            status = 0
+        finally:
+            os._exit(status)
+
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+
 def test_a_local_writer_that_was_killed_leaves_no_object(folder: LocalStore, put: Callable[..., str]) -> None:
     """Killed at any step, the key holds nothing or everything, and the next attempt clears up behind it."""
     for step in range(100):
@@ -440,6 +458,12 @@ def test_a_viewer_that_is_not_there_is_unreachable(put: Callable[..., str]) -> N
         put(HttpStore("http://127.0.0.1:9"), some_key(), b"x")
     with pytest.raises(StoreUnreachable, match="name is not known"):
         put(HttpStore("http://nobody.invalid"), some_key(), b"x")
+
+
+def test_a_viewer_without_tls_is_unreachable(viewer: tuple[str, Path], put: Callable[..., str]) -> None:
+    """https spoken to something else fails as what it is, and the token is not sent in the clear."""
+    with pytest.raises(StoreUnreachable, match=r"SSL|TLS|WRONG_VERSION"):
+        put(HttpStore(viewer[0].replace("http://", "https://"), "g-token"), some_key(), b"x")
 
 
 @contextmanager

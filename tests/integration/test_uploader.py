@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import os
 import random
@@ -32,11 +33,14 @@ from diag.errors import (
 )
 from diag.model import Capture, now
 from diag.spool import Account, Spool, id_of
+from diag.spool.files import open_folder, try_lock
 from diag.upload import catalogue, keys, uploader
 from diag.upload.answers import retry_after_s
 from diag.upload.http import HttpStore
 from diag.upload.local import LocalStore
-from diag.upload.uploader import Drained, Uploader, backoff_s, drain, pause_s
+from diag.upload.pace import Pace
+from diag.upload.stores import open_store
+from diag.upload.uploader import Drained, Uploader, backoff_s, drain, drain_out, pause_s
 
 
 @pytest.fixture
@@ -235,6 +239,133 @@ def test_an_uploader_killed_at_any_moment_loses_and_doubles_nothing(spool: Spool
     assert drain(spool, faulty, "default", deadline=None).stored == 1
     assert spool.account() == Account(received=3, stored=3)
     assert len(list(faulty.objects("v1/"))) == 6
+
+
+class Busy(Faulty):
+    """A store that takes four captures at a time."""
+
+    at_once = 4
+
+
+@pytest.fixture
+def busy(store: LocalStore) -> Busy:
+    """The same folder, by four at a time."""
+    return Busy(store.url)
+
+
+def test_captures_go_side_by_side_each_in_its_order(spool: Spool, busy: Busy) -> None:
+    """Four are on their way together, and of each the manifest comes last."""
+    captures = [put_capture(spool) for _ in range(30)]
+    meeting, count = threading.Barrier(4), itertools.count(1)
+
+    def meet(key: str) -> None:
+        # Two objects of the first, which goes alone; then the first objects of four that have to be there together.
+        if 3 <= next(count) <= 6:
+            meeting.wait(TIMEOUT_S)
+
+    busy.fault = meet
+    assert drain(spool, busy, "default", deadline=None) == Drained(stored=30)
+
+    assert spool.account() == Account(received=30, stored=30)
+    for one in captures:
+        puts = [key.rpartition("/")[2] for key in busy.puts if one.capture_id in key]
+        assert puts == ["report.json", keys.MANIFEST]
+
+
+def test_the_first_trouble_ends_the_handing_out(spool: Spool, busy: Busy) -> None:
+    """What is on its way is finished or waits on; nothing is lost, doubled or counted wrong."""
+    for _ in range(40):
+        put_capture(spool)
+    tried: set[str] = set()
+
+    def down(key: str) -> None:
+        tried.add(key.split("/")[6])
+        if len(tried) > 5:
+            raise StoreUnreachable("down")
+
+    busy.fault = down
+    drained = drain(spool, busy, "default", deadline=None)
+
+    assert isinstance(drained.trouble, StoreUnreachable)
+    assert len(tried) <= 5 + busy.at_once
+    account = spool.account()
+    assert (account.stored, account.pending) == (drained.stored, 40 - drained.stored)
+    assert drained.failed >= 1
+    assert drained.stored + drained.failed == len(tried)
+    busy.fault = lambda key: None
+    assert drain(spool, busy, "default", deadline=None).stored == account.pending
+    assert len(list(busy.objects("v1/"))) == 80
+
+
+def test_the_first_capture_goes_alone(spool: Spool, busy: Busy) -> None:
+    """A store that refuses us refuses once, not four times at once."""
+    for _ in range(10):
+        put_capture(spool)
+    asked: list[str] = []
+
+    def refuse(key: str) -> None:
+        asked.append(key)
+        raise StoreRefused("no")
+
+    busy.fault = refuse
+    drain(spool, busy, "default", deadline=None)
+
+    assert len(asked) == 1
+
+
+def test_a_deadline_ends_what_goes_side_by_side(spool: Spool, busy: Busy) -> None:
+    """What was handed out is finished, the rest waits, and the account is right."""
+    for _ in range(20):
+        put_capture(spool)
+
+    def late(key: str) -> None:
+        if len(busy.puts) >= 6:
+            uploading._deadline = 0.0
+
+    busy.fault = late
+    uploading = uploader._Pass(spool, busy, "default", time.monotonic() + 3600)
+    drained = uploading.run()
+
+    assert "time was up" in str(drained.trouble)
+    assert 1 <= drained.stored < 20
+    assert spool.account().pending == 20 - drained.stored
+
+
+def test_two_at_once_never_send_the_same(spool: Spool, store: LocalStore) -> None:
+    """A capture that somebody is sending is left to them."""
+    for _ in range(30):
+        put_capture(spool)
+    stores = [Busy(store.url), Busy(store.url)]
+    found: list[Drained] = []
+    threads = [
+        threading.Thread(target=lambda one=one: found.append(drain(spool, one, "default", deadline=None)))
+        for one in stores
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(TIMEOUT_S)
+
+    assert sum(one.stored for one in found) >= 30 - sum(one.failed for one in found)
+    assert [one.trouble for one in found] == [None, None]
+    assert spool.account() == Account(received=30, stored=30)
+
+
+@pytest.mark.parametrize("kind", ["s3", "oss"])
+def test_many_captures_reach_a_bucket(spool: Spool, kind: str, request: pytest.FixtureRequest) -> None:
+    """Side by side over one client: all are there, whole, and a bound on the rate changes nothing of that."""
+    captures = [put_capture(spool, content=os.urandom(5000)) for _ in range(24)]
+    big = put_capture(spool, make_capture("memory"), os.urandom(17 * MIB))
+    url = request.getfixturevalue(f"{kind}_url")
+    target = open_store(url, pace=Pace(64 * MIB))
+
+    assert drain(spool, target, "default", deadline=None) == Drained(stored=25)
+
+    stored = {one.capture_id: one for one in catalogue.newest(target, "default")}
+    assert stored == {one.capture_id: one for one in [*captures, big]}
+    for one in (captures[3], big):
+        with catalogue.fetch(target, "default", one.capture_id, "report.json") as source:
+            assert hashlib.sha256(source.read()).hexdigest() == one.artifacts[0].sha256
 
 
 # --- the background loop --------------------------------------------------------------------------------------------
@@ -460,3 +591,21 @@ def test_a_fetched_file_is_verified(store: LocalStore, stored: list[Capture]) ->
     path.unlink()
     with pytest.raises(CorruptCapture, match="lost"):
         catalogue.fetch(store, "default", capture_id, "report.json")
+
+
+def test_what_another_is_sending_is_waited_for(spool: Spool, store: LocalStore) -> None:
+    """Who wants everything stored waits for another sender, and sends what that one leaves."""
+    held = open_folder(folder_of(spool, put_capture(spool)))
+    assert try_lock(held)
+    found: list[Drained] = []
+    flushing = threading.Thread(target=lambda: found.append(drain_out([spool], store, "default", deadline=None)))
+
+    flushing.start()
+    flushing.join(0.5)
+    waited = flushing.is_alive()
+    os.close(held)
+    flushing.join(TIMEOUT_S)
+
+    assert waited
+    assert [one.stored for one in found] == [1]
+    assert spool.account().stored == 1

@@ -202,6 +202,14 @@ def _location(server: OssServer, bucket: Bucket, asked: Asked) -> Reply:
     return _xml("LocationConstraint", f"oss-{server.region}")
 
 
+def _worm(server: OssServer, bucket: Bucket, asked: Asked) -> Reply:
+    if bucket.worm is None:
+        raise Problem(404, "NoSuchWORMConfiguration", "The WORM Configuration does not exist.")
+    said = {"WormId": "1", "State": bucket.worm.state, "RetentionPeriodInDays": bucket.worm.days}
+    said |= {"CreationDate": _iso(0)}
+    return _xml("WormConfiguration", "".join(element(*pair) for pair in said.items()))
+
+
 # Method, with a key, what the query needs to have, the right, the operation: the first that fits.
 _ROUTES: list[tuple[str, bool, tuple[str, ...], str, Operation]] = [
     ("PUT", True, ("partNumber", "uploadId"), "PutObject", _put_part),
@@ -217,6 +225,7 @@ _ROUTES: list[tuple[str, bool, tuple[str, ...], str, Operation]] = [
     ("GET", False, ("uploads",), "ListMultipartUploads", _list_uploads),
     ("GET", False, ("bucketInfo",), "GetBucketInfo", _info),
     ("GET", False, ("location",), "GetBucketLocation", _location),
+    ("GET", False, ("worm",), "GetBucketWorm", _worm),
     ("GET", False, (), "ListObjects", _list),
 ]
 

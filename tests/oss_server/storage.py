@@ -47,6 +47,18 @@ class Upload:
     parts: dict[int, Stored] = field(default_factory=dict)
 
 
+@dataclass(frozen=True)
+class Worm:
+    """A retention policy of a bucket. It protects before it is locked, too."""
+
+    days: int
+    state: str = "Locked"
+
+    def protects(self, one: Stored) -> bool:
+        """Whether the object may be neither removed nor replaced yet."""
+        return self.state in ("InProgress", "Locked") and time.time() < one.modified + self.days * 86400
+
+
 def new_crc(start: int = 0) -> crcmod.Crc:
     """A running CRC-64."""
     return crcmod.Crc(POLYNOMIAL, initCrc=start, rev=True, xorOut=0xFFFFFFFFFFFFFFFF)
@@ -60,6 +72,7 @@ class Bucket:
         self._lock = threading.RLock()
         self.objects: dict[str, Stored] = {}
         self.uploads: dict[str, Upload] = {}
+        self.worm: Worm | None = None
         for name in ("objects", "uploads"):
             (folder / name).mkdir(parents=True, exist_ok=True)
         for path in (folder / "objects").glob("*.json"):
@@ -91,6 +104,7 @@ class Bucket:
         with self._lock:
             self.check_free(one.key, forbid_overwrite)
             old = self.objects.get(one.key)
+            self._check_worm(old)
             self._write(self._meta(one.key), one)
             self.objects[one.key] = one
             if old and old.file != one.file:
@@ -111,8 +125,9 @@ class Bucket:
             return self.objects[key]
 
     def delete(self, key: str) -> None:
-        """Remove the object, if it is there."""
+        """Remove the object, if it is there. Raises Problem."""
         with self._lock:
+            self._check_worm(self.objects.get(key))
             old = self.objects.pop(key, None)
             if old:
                 self._meta(key).unlink(missing_ok=True)
@@ -208,6 +223,10 @@ class Bucket:
     def path(self, file: str) -> Path:
         """Where the bytes are."""
         return self._folder / "objects" / file
+
+    def _check_worm(self, one: Stored | None) -> None:
+        if self.worm and one and self.worm.protects(one):
+            raise Problem(409, "FileImmutable", "The object you specified is immutable.")
 
     def _content(self, parts: list[Stored]) -> Iterable[bytes]:
         for part in parts:

@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 from instances import DIAG, Machine, program
 from machine import TIMEOUT_S, missing, python
+from viewers import running
 
 SECRETS = ("AKIAIOSFODNN7EXAMPLE", "hunter2hunter2", "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxIn0.c2lnbmF0dXJlc2lnbmF0dXJl")
 
@@ -353,6 +354,36 @@ def test_a_bad_label_is_refused_before_the_start(machine: Machine) -> None:
 
     assert (ended.status, ended.stdout) == (2, "")
     assert "k=v" in ended.stderr
+
+
+def test_an_upload_outlives_the_instance(machine: Machine) -> None:
+    """Nobody waits for the viewer: it has the capture soon after the agent has ended."""
+    with running(machine.home / "viewer") as viewer:
+        ended = machine.run(python("3.11"), program("die.py"), "raise", env={"DIAG_STORE": viewer.url})
+
+        assert ended.status == 1
+        until(lambda: list(viewer.store.glob("v1/**/manifest.json")))
+    assert len(list(viewer.store.glob("v1/**/manifest.json"))) == 1
+
+
+def test_an_uploader_that_has_ended_leaves_no_zombie(machine: Machine) -> None:
+    """While the instance lives on, the agent holds neither the process nor what is left of it."""
+    script = (
+        "import os, sys\n"
+        "if os.fork() == 0: raise ValueError('child')\n"
+        "os.wait()\nprint('died', flush=True)\nsys.stdin.readline()\n"
+    )
+    lock = machine.home / ".local/state/diag/spool/uploader.lock"
+    with running(machine.home / "viewer") as viewer:
+        process = machine.start(python("3.11"), "-c", script, env={"DIAG_STORE": viewer.url}, stdin=subprocess.PIPE)
+        assert process.stdout and process.stdout.readline() == "died\n"
+        until(lambda: lock.exists() and lock.read_text())
+        uploader = Path("/proc") / lock.read_text().split()[0]
+        until(lambda: not uploader.exists())
+        assert process.poll() is None
+        assert len(list(viewer.store.glob("v1/**/manifest.json"))) == 1
+        process.communicate("\n", timeout=TIMEOUT_S)
+    assert process.returncode == 0
 
 
 def test_a_down_viewer_delays_nothing_and_loses_nothing(machine: Machine) -> None:

@@ -16,6 +16,8 @@ from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, e
 from viewers import Running, running
 
 from diag.model import new_capture_id
+from diag.upload import pins
+from diag.upload.http import HttpStore
 
 ARGUMENTS = [
     "--no-sandbox",
@@ -139,6 +141,8 @@ def addresses(viewer: Running) -> list[str]:
         viewer.deliver(one)
     told.put(viewer.store, told.document(new_capture_id(), host="h" * 90, trouble="t" * 200))
     told.put(viewer.store, told.healthy(new_capture_id()))
+    # One is pinned, with a reason that does not fit a line.
+    pins.pin(HttpStore(viewer.url), "default", exception.id, "ann on box", "y" * 300)
     captures = [f"captures/{one.id}" for one in (segfault, exception, *others)]
     group = f"groups/{segfault.capture.fingerprint}"
     links = [f"requests/{'r' * 90}", f"traces/{deaths.TRACE}", "instances/shop-7d9f"]
@@ -264,6 +268,27 @@ def test_the_keyboard_reaches_everything(viewer: Running, page: Page) -> None:
     expect(page.locator(".strip")).to_contain_text("1 time")
 
 
+def test_a_capture_is_pinned_and_unpinned(viewer: Running, page: Page, complaints: list[str]) -> None:
+    """On its page, with a reason; lists mark it until it is unpinned."""
+    made = deaths.made(deaths.segfault())
+    viewer.deliver(made)
+    page.goto(f"{viewer.url}captures/{made.id}")
+
+    page.get_by_text("Pin it").click()
+    page.get_by_label("Why it is kept").fill("for the post-mortem")
+    page.get_by_role("button", name="Pin", exact=True).click()
+    expect(page.locator(".kept")).to_contain_text("for the post-mortem")
+    page.goto(f"{viewer.url}instances/shop-7d9f")
+    expect(page.locator(f'[data-key="{made.id}"]')).to_contain_text("pinned")
+    page.goto(f"{viewer.url}captures/{made.id}")
+    page.get_by_role("button", name="Unpin").click()
+
+    expect(page.locator(".kept")).to_contain_text("as the rules say")
+    page.goto(f"{viewer.url}instances/shop-7d9f")
+    expect(page.locator(f'[data-key="{made.id}"]')).not_to_contain_text("pinned")
+    assert complaints == []
+
+
 def test_markup_in_a_report_never_runs(viewer: Running, page: Page, complaints: list[str]) -> None:
     """What a report says is text in the browser too: no element, no script, no request of its making."""
     markup = "<img src=/nothing onerror='window.ran = 1'><script>window.ran = 1</script>"
@@ -299,7 +324,8 @@ def test_a_file_is_saved_from_the_bucket(home: Path, page: Page, complaints: lis
         more = ("--store", bucket.store_url, "--downloads", "presigned")
         with running(home / "unused", *more, environ=bucket.environ) as viewer:
             viewer.deliver(made)
-            page.goto(f"{viewer.url}captures/{made.id}")
+            # The bucket is another host, as everywhere: cookies do not tell ports apart.
+            page.goto(f"{viewer.url.replace('127.0.0.1', 'localhost')}captures/{made.id}")
             with page.expect_download() as saved:
                 page.get_by_role("link", name=name).click()
 

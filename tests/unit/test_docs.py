@@ -33,6 +33,9 @@ PAGE_OF = {
     "ls": "captures.md",
     "show": "captures.md",
     "get": "captures.md",
+    "pin": "captures.md",
+    "unpin": "captures.md",
+    "prune": "captures.md",
     "flush": "captures.md",
     "serve": "viewer.md",
 }

@@ -64,6 +64,34 @@ def test_keys_of_accounts_are_exact() -> None:
         assert keys.parse_account(wrong) is None
 
 
+def test_a_note_stands_beside_the_years() -> None:
+    """Its key names tenant, kind and capture, and is no key of a capture's object."""
+    for kind in (keys.PINS, keys.DELETED):
+        key = keys.note("a-b", kind, ID)
+        assert key == f"v1/a-b/{kind}/{ID}.json"
+        assert keys.parse_note(key) == ("a-b", kind, ID)
+        assert keys.parse(key) is None
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        f"v1/default/other/{ID}.json",
+        f"v1/default/pins/{ID}",
+        f"v1/default/pins/{ID}.txt",
+        f"v1/default/pins/{ID.upper()}.json",
+        f"v1/default/pins/x/{ID}.json",
+        f"v2/default/pins/{ID}.json",
+        f"v1/../pins/{ID}.json",
+        keys.key("default", ID, "report.json"),
+    ],
+)
+def test_what_is_no_note_is_none(text: str) -> None:
+    """Anything that is not exactly a note's key is refused."""
+    assert keys.parse_note(text) is None
+
+
 @pytest.mark.parametrize("name", ["report.20261120.120000.1.2.001.json", "cpu.pb.gz", "a", "_x", "a+b=c@d", "x" * 200])
 def test_file_names_of_tools_are_names(name: str) -> None:
     """Names that tools give their files are taken."""

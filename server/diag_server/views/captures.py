@@ -5,9 +5,9 @@ from __future__ import annotations
 from flask import Blueprint, Response, redirect, render_template, url_for
 from werkzeug.wrappers import Response as AnyResponse
 
-from diag.errors import StoreError
+from diag.errors import NoSuchObject, StoreError
 from diag.model import Capture
-from diag.upload import keys
+from diag.upload import keys, pins
 from diag_server.access import allow
 from diag_server.errors import BadReport, NotFound, TooLarge
 from diag_server.follow import read_report
@@ -25,9 +25,14 @@ def page(capture_id: str) -> str | AnyResponse:
     """The capture; the start of an id leads to the one that it fits."""
     if not keys.valid_id(capture_id):
         return _complete(capture_id)
-    capture, trouble = known(capture_id), ""
+    capture, trouble, pin = known(capture_id), "", None
     try:
         report = read_report(viewer().store, viewer().config, capture)
+        pin = pins.read(viewer().store, viewer().config.tenant, capture_id)
+    except NoSuchObject as error:
+        if viewer().follower.forget_if_gone(capture_id):
+            raise NotFound(f"The capture {capture_id} has been removed.") from error
+        report, trouble = {}, str(error)
     except (BadReport, TooLarge, StoreError) as error:
         report, trouble = {}, str(error)
     row = read.capture(viewer().engine, capture_id)
@@ -38,6 +43,7 @@ def page(capture_id: str) -> str | AnyResponse:
         report=report_view(capture, report),
         has_report=report,
         trouble=trouble,
+        pin=pin,
     )
 
 

@@ -11,7 +11,7 @@ from typing import BinaryIO
 from flask import Blueprint, Response, jsonify, request
 from sqlalchemy.exc import DBAPIError
 
-from diag.errors import NoSuchObject
+from diag.errors import NoSuchObject, StoreHeld
 from diag.model import Capture
 from diag.upload import keys
 from diag_server.access import allow
@@ -80,16 +80,21 @@ def get(key: str) -> Response:
         parsed_account(key)
     else:
         parsed(key)
-    if request.method == "HEAD":
-        return head(key)
-    return download(key) if request.args.get("streamed") == "1" else deliver(key)
+    if request.method != "HEAD":
+        return download(key) if request.args.get("streamed") == "1" else deliver(key)
+    answer = head(key)
+    if request.args.get("held"):
+        answer.headers["X-Diag-Held"] = viewer().store.held([key])
+    return answer
 
 
 @blueprint.delete("/<path:key>")
 @allow("admin")
 def delete(key: str) -> tuple[str, int]:
-    """Remove an object; with its manifest a capture is gone."""
+    """Remove an object, unless the store has to keep it; with its manifest a capture is gone."""
     _, capture_id, name = parsed(key)
+    if why := viewer().store.held([key]):
+        raise StoreHeld(f"{why}.")
     viewer().store.delete(key)
     if name == keys.MANIFEST:
         write.remove(viewer().engine, [capture_id])
@@ -126,7 +131,7 @@ def parsed(key: str) -> tuple[str, str, str]:
             f"{key!r} is no key of a capture's object.",
             "Keys are v1/<tenant>/<yyyy>/<mm>/<dd>/<hh>/<capture id>/<file name>.",
         )
-    _check_tenant(parts[0])
+    check_tenant(parts[0])
     return parts
 
 
@@ -137,15 +142,17 @@ def parsed_account(key: str) -> tuple[str, str, str]:
         raise BadUpload(
             f"{key!r} is no key of an agent's account.", "Keys are v1/<tenant>/agents/<agent id>/<account id>.json."
         )
-    _check_tenant(parts[0])
+    check_tenant(parts[0])
     return parts
 
 
-def _check_tenant(tenant: str) -> None:
-    if tenant != viewer().config.tenant:
+def check_tenant(tenant: str) -> None:
+    """Raise BadUpload for another tenant than this viewer's."""
+    own = viewer().config.tenant
+    if tenant != own:
         raise BadUpload(
-            f"This viewer keeps the captures of tenant {viewer().config.tenant!r}, not of {tenant!r}.",
-            f"Set DIAG_TENANT={viewer().config.tenant} where the captures are made.",
+            f"This viewer keeps the captures of tenant {own!r}, not of {tenant!r}.",
+            f"Set DIAG_TENANT={own} where the captures are made.",
         )
 
 

@@ -150,7 +150,7 @@ def test_every_capture_of_every_agent_is_accounted_for(home: Path, scheme: str) 
         store.rename(home / "aside")
         store.write_text("in the way")
     assert [other.crash(), other.crash()] == [1, 1]
-    damaged, gone = sorted((other.spool / "pending").iterdir())
+    damaged, gone = Spool(other.spool, 64 * MIB, 0).newest()
     next(damaged.glob("report*")).write_text("damaged")
     shutil.rmtree(gone)
     if scheme == "file":

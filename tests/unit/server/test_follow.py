@@ -10,7 +10,7 @@ import deaths
 import pytest
 from diag_server import follow, walk
 from diag_server.config import ViewerConfig
-from diag_server.follow import ALL_EVERY_S, DAYS_EVERY_S, PAGE_WAITS_FOR, Follower
+from diag_server.follow import ALL_EVERY_S, DAYS_EVERY_S, PAGE_WAITS_FOR, PINS_EVERY_S, Follower
 from diag_server.index import notes, read, write
 from diag_server.index.opening import open_engine
 from diag_server.index.rows import Filter
@@ -18,6 +18,8 @@ from diag_server.index.upkeep import Mender
 
 from diag.errors import StoreUnreachable
 from diag.model import Capture, now
+from diag.upload import keys, pins
+from diag.upload import notes as about_captures
 from diag.upload.store import Store
 from diag.upload.stores import open_store
 
@@ -305,3 +307,29 @@ def test_two_viewers_of_one_database_read_the_store_once(tmp_path: Path, index_u
     finally:
         one.engine.dispose()
         other.engine.dispose()
+
+
+def test_pins_that_others_set_are_known_soon(following: Following) -> None:
+    """A capture that is pinned elsewhere is marked at one of the next looks, and no longer when unpinned."""
+    made = deaths.write(deaths.made(deaths.segfault()), following.store)
+    store = open_store(following.config.store_url)
+    following.look()
+    pins.pin(store, "default", made.id, "somebody")
+
+    following.look(PINS_EVERY_S)
+    assert following.follower.pinned == {made.id}
+
+    pins.unpin(store, "default", made.id)
+    following.look(PINS_EVERY_S)
+    assert following.follower.pinned == frozenset()
+
+
+def test_notes_are_no_captures(following: Following) -> None:
+    """A pin and a tombstone stand beside the captures in the store, and are never taken for one."""
+    store = open_store(following.config.store_url)
+    made = deaths.made(deaths.segfault())
+    for kind in (keys.PINS, keys.DELETED):
+        about_captures.write(store, "default", kind, made.id, made.manifest)
+
+    assert following.look() == set()
+    assert following.look(ALL_EVERY_S) == set()

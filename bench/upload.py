@@ -1,0 +1,196 @@
+"""From the spool to a bucket, beside the SDKs alone: many small captures, then few large ones."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from hashlib import sha256
+from pathlib import Path
+
+from measure import DIAG, HERE, PROGRAMS, Table, at_least, at_most, cpu_s, descendants, scratch, started
+
+TESTS = HERE.parent / "tests"
+sys.path.append(str(TESTS))
+
+from s3_server import serving_s3  # noqa: E402
+from spooled import make_capture  # noqa: E402
+
+from diag.model import MANIFEST, Artifact, new_capture_id, now  # noqa: E402
+from diag.spool import Spool  # noqa: E402
+from diag.spool.shelf import Entry, Shelf  # noqa: E402
+
+BUDGET, BUDGET_MB = 0.9, 60.0
+MB = 1_000_000
+
+
+@dataclass(frozen=True)
+class Load:
+    """So many captures with one file of this size each."""
+
+    name: str
+    count: int
+    size_bytes: int
+
+
+@dataclass(frozen=True)
+class Server:
+    """Where a bucket is, and the variables that let us in. `pids` are the server's processes."""
+
+    sdk: str
+    url: str
+    environ: dict[str, str]
+    pids: list[int]
+
+
+@dataclass(frozen=True)
+class Run:
+    """What one client took: seconds, CPU seconds, its peak RSS in MB, and the server's CPU seconds meanwhile."""
+
+    seconds: float
+    cpu_s: float
+    peak_mb: float
+    server_s: float
+
+
+def measure(*, quick: bool) -> list[Table]:
+    """Each load to each server: by `diag flush`, by the SDK alone with the same objects, and with the files alone."""
+    loads = (
+        [Load("300 x 10 KB", 300, 10_000), Load("2 x 50 MB", 2, 50 * MB)]
+        if quick
+        else [Load("10,000 x 10 KB", 10_000, 10_000), Load("10 x 200 MB", 10, 200 * MB)]
+    )
+    return [_table(load) for load in loads]
+
+
+def _table(load: Load) -> Table:
+    rows, notes = [], []
+    for serving in (_s3, _oss):
+        with scratch() as environment, serving(environment) as server:
+            files = _fill(Path(environment["HOME"]) / "spool", load)
+            bare = _bare(server, environment, files, "same")
+            alone = _bare(server, environment, [one for one in files if one.name != MANIFEST], "alone")
+            ours = _ours(server, environment, load)
+        rows += [
+            _row(f"{server.sdk}, the same objects", load, bare, bare, ""),
+            _row(f"{server.sdk}, the files alone", load, alone, bare, ""),
+            _row(f"diag flush to {server.url.partition(':')[0]}", load, ours, bare, _verdict(ours, bare)),
+        ]
+        busy = [run.server_s / run.seconds for run in (bare, ours)]
+        notes.append(
+            f"The server of {server.sdk} used {busy[0]:.2f} of a core for the SDK and {busy[1]:.2f} for diag"
+            + (": it is the bottleneck, not its clients." if min(busy) > 0.7 else ".")
+        )
+    notes.append("Each client is a process of its own, timed from its start to its end, imports included.")
+    columns = (load.name, "s", "captures/s", "MB/s", "ratio", "CPU s", "peak MB", "server CPU s", "budget")
+    return Table(f"Upload: {load.name}, to test servers on this machine", columns, rows, notes)
+
+
+def _row(name: str, load: Load, run: Run, bare: Run, verdict: str) -> tuple[str, ...]:
+    rate = load.count / run.seconds
+    figures = (f"{run.seconds:.1f}", f"{rate:.1f}", f"{rate * load.size_bytes / MB:.1f}")
+    return name, *figures, f"{bare.seconds / run.seconds:.2f}", *_costs(run), verdict
+
+
+def _costs(run: Run) -> tuple[str, str, str]:
+    return f"{run.cpu_s:.1f}", f"{run.peak_mb:.0f}", f"{run.server_s:.1f}"
+
+
+def _verdict(ours: Run, bare: Run) -> str:
+    return f"{at_least(bare.seconds / ours.seconds, BUDGET)}, {at_most(ours.peak_mb, BUDGET_MB, 'MB RSS')}"
+
+
+def _fill(root: Path, load: Load) -> list[Path]:
+    """A spool of captures, put there at once: what is measured is the way out. Returns every file, manifests last."""
+    Spool(root, 1 << 60, 0).begin(make_capture()).abandon("nothing")
+    files, shelf = [], Shelf(root / "pending" / "report")
+    began = now()
+    for number in range(load.count):
+        capture_id = new_capture_id(began + timedelta(milliseconds=number))
+        folder = shelf.path(Entry(capture_id, load.size_bytes, number).name)
+        folder.mkdir(mode=0o700, parents=True)
+        small = load.size_bytes < MB
+        content = _report(number, load.size_bytes) if small else os.urandom(load.size_bytes)
+        name, kind = ("report.json", "application/json") if small else ("memory.bin", "application/octet-stream")
+        artifact = Artifact(name, "report", "json", kind, len(content), sha256(content).hexdigest())
+        capture = make_capture("report", capture_id=capture_id, artifacts=(artifact,), redacted=True)
+        (folder / name).write_bytes(content)
+        (folder / MANIFEST).write_text(json.dumps(capture.to_json(), indent=1))
+        files += [folder / name, folder / MANIFEST]
+    os.sync()  # what is written late is not to be paid by whoever comes first
+    return files
+
+
+def _report(number: int, size_bytes: int) -> bytes:
+    """A report of about this size, of what reports are made of."""
+    frames = [
+        {"function": f"serve_{line}", "file": f"/srv/shop/orders_{line % 7}.py", "line": line, "inApp": True}
+        for line in range(size_bytes // 105)
+    ]
+    return json.dumps({"number": number, "signal": "SIGSEGV", "frames": frames}, indent=1).encode()
+
+
+def _ours(server: Server, environment: dict[str, str], load: Load) -> Run:
+    spool = Path(environment["HOME"]) / "spool"
+    variables = {"DIAG_STORE": server.url, "DIAG_SPOOL": str(spool), "DIAG_UPLOAD_RATE_MB_S": "0"}
+    run = _timed([*DIAG, "flush"], {**environment, **server.environ, **variables}, server)
+    stored = Spool(spool, 1 << 60, 0).account().stored
+    if stored != load.count:
+        raise SystemExit(f"{stored} of {load.count} captures were stored.")
+    return run
+
+
+def _bare(server: Server, environment: dict[str, str], files: list[Path], prefix: str) -> Run:
+    listed = Path(environment["HOME"]) / prefix
+    listed.write_text("".join(f"{one}\t{prefix}/{one.parent.name}/{one.name}\n" for one in files))
+    command = [sys.executable, str(PROGRAMS / "bare_upload.py"), server.sdk, server.url, str(listed)]
+    return _timed(command, {**environment, **server.environ}, server)
+
+
+def _timed(command: list[str], environment: dict[str, str], server: Server) -> Run:
+    before, began = cpu_s(server.pids), time.monotonic()
+    process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL)
+    peak_mb = 0.0
+    while not (ended := os.wait4(process.pid, os.WNOHANG))[0]:
+        peak_mb = max(peak_mb, _peak_mb(process.pid))
+        time.sleep(0.01)
+    seconds, (_, status, used) = time.monotonic() - began, ended
+    process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode:
+        raise SystemExit(f"{command} ended with {process.returncode}.")
+    return Run(seconds, used.ru_utime + used.ru_stime, peak_mb, cpu_s(server.pids) - before)
+
+
+def _peak_mb(pid: int) -> float:
+    """The most that it has had resident since its exec; ru_maxrss would count what its parent had before that."""
+    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+        if line.startswith("VmHWM:"):
+            return int(line.split()[1]) * 1024 / MB
+    return 0.0  # a zombie
+
+
+@contextmanager
+def _s3(environment: dict[str, str]) -> Iterator[Server]:  # noqa: ARG001
+    with serving_s3() as s3:
+        pids = [pid for pid in descendants(os.getpid()) if pid != os.getpid()]
+        yield Server("boto3", s3.store_url(s3.bucket("bench")), s3.keys.environ(), pids)
+
+
+@contextmanager
+def _oss(environment: dict[str, str]) -> Iterator[Server]:
+    keys = {"OSS_ACCESS_KEY_ID": "bench", "OSS_ACCESS_KEY_SECRET": "bench"}
+    folder = Path(environment["HOME"]) / "oss"
+    command = [sys.executable, "-m", "oss_server", str(folder), "--bucket", "bench"]
+    with started(command, {**environment, **keys}, cwd=TESTS) as process:
+        assert process.stdout is not None
+        yield Server("oss2", process.stdout.readline().decode().strip(), keys, [process.pid])
+    with contextlib.suppress(OSError):
+        shutil.rmtree(folder)
