@@ -116,6 +116,7 @@ def _viewer_config(settings: Settings, index: str | None, tokens: Path | None) -
         trace_url=settings.trace_url,
         tenant=settings.tenant,
         incoming=settings.state_dir / "incoming",
+        made=settings.state_dir / "made",
     )
 
 

@@ -44,7 +44,7 @@ def difference(base: Profile, new: Profile, *, normalized: bool = True) -> Profi
     `normalized` scales the base to the new one's totals, so that shares are compared and not how long was recorded.
     Raises UsageError where the two measure different things.
     """
-    _column_of_both(base, new)
+    columns_of_both(base, new)
     scales = [_scale(base, new, index) if normalized else 1.0 for index in range(len(base.sample_types))]
     negative = replace(
         base,
@@ -60,14 +60,24 @@ def difference(base: Profile, new: Profile, *, normalized: bool = True) -> Profi
 
 def functions(base: Profile, new: Profile, sample_type: str | None = None) -> list[Change[Function]]:
     """Every function that changed, the one whose own share grew most first. Raises UsageError."""
-    before, after = _column_of_both(base, new, sample_type)
+    before, after = columns_of_both(base, new, sample_type)
     return _changes(by_function(base, before), by_function(new, after), base.total(before), new.total(after))
 
 
 def stacks(base: Profile, new: Profile, sample_type: str | None = None) -> list[Change[tuple[Frame, ...]]]:
     """Every stack that changed, innermost frame first, the one that grew most first. Raises UsageError."""
-    before, after = _column_of_both(base, new, sample_type)
+    before, after = columns_of_both(base, new, sample_type)
     return _changes(_whole(base, before), _whole(new, after), base.total(before), new.total(after))
+
+
+def columns_of_both(base: Profile, new: Profile, sample_type: str | None = None) -> tuple[int, int]:
+    """(column of the base, column of the new one) of what both measure. Raises UsageError where there is nothing."""
+    after = new.column(sample_type)
+    kind = new.sample_types[after]
+    if kind not in base.sample_types:
+        known = ", ".join(f"{one.name} in {one.unit}" for one in base.sample_types)
+        raise UsageError(f"These profiles measure different things: {kind.name} in {kind.unit}, and {known}.")
+    return base.sample_types.index(kind), after
 
 
 def _whole(profile: Profile, column: int) -> dict[tuple[Frame, ...], Figures]:
@@ -96,13 +106,3 @@ def _scale(base: Profile, new: Profile, index: int) -> float:
     kind = base.sample_types[index]
     whole = base.total(index)
     return new.total(new.sample_types.index(kind)) / whole if whole and kind in new.sample_types else 1.0
-
-
-def _column_of_both(base: Profile, new: Profile, sample_type: str | None = None) -> tuple[int, int]:
-    """(column of the base, column of the new one)."""
-    after = new.column(sample_type)
-    kind = new.sample_types[after]
-    if kind not in base.sample_types:
-        known = ", ".join(f"{one.name} in {one.unit}" for one in base.sample_types)
-        raise UsageError(f"These profiles measure different things: {kind.name} in {kind.unit}, and {known}.")
-    return base.sample_types.index(kind), after

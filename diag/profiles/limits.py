@@ -21,11 +21,11 @@ GZIP_MAGIC = b"\x1f\x8b"
 _STUMBLES = (ValueError, TypeError, LookupError, ArithmeticError, AttributeError, RecursionError, csv.Error)
 
 
-def unpacked(content: bytes) -> bytes:
-    """The content, decompressed where it is gzip. Raises BadProfile."""
+def unpacked(content: bytes, most: int = MAX_BYTES) -> bytes:
+    """The content, decompressed where it is gzip, `most` bytes of it. Raises BadProfile."""
     if not content.startswith(GZIP_MAGIC):
-        return bounded(content)
-    limit = min(MAX_BYTES, max(_SURE_BYTES, len(content) * MAX_RATIO))
+        return bounded(content, most)
+    limit = min(most, max(_SURE_BYTES, len(content) * MAX_RATIO))
     parts, size, rest = [], 0, content
     try:
         while rest.startswith(GZIP_MAGIC):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Mapping
 from typing import Any
 
 from flask import Flask, Response, g, jsonify, make_response, render_template, request
@@ -31,6 +32,7 @@ STATUS: tuple[tuple[type[DiagError], int], ...] = (
     (own.BadManifest, 422),
     (own.BadUpload, 422),
     (own.BadReport, 422),
+    (own.CannotDraw, 422),
     (own.BadRequest, 400),
     (errors.StoreRejected, 422),
     (errors.StoreUnreachable, 503),
@@ -42,15 +44,24 @@ INDEX_HELP = "Load the page again in a moment; where the index is a database, se
 
 BROKEN = "The viewer failed to answer this. That is a mistake in the viewer, not in what you asked."
 
+POLICY_HEADER = "Content-Security-Policy"
+# Nothing inline and nothing from elsewhere: what a report says can never become a script or a style.
+POLICY = {
+    "default-src": "'none'",
+    **dict.fromkeys(("script-src", "style-src", "img-src", "connect-src", "form-action", "frame-src"), "'self'"),
+    **dict.fromkeys(("base-uri", "frame-ancestors"), "'none'"),
+}
 HEADERS = {
-    # Nothing inline and nothing from elsewhere: what a report says can never become a script or a style.
-    "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; "
-    "connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'",
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "same-origin",
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cross-Origin-Resource-Policy": "same-origin",
 }
+
+
+def policy(changes: Mapping[str, str] | None = None) -> str:
+    """The content security policy of our pages, with some of its directives changed for one of them."""
+    return "; ".join(f"{name} {sources}" for name, sources in {**POLICY, **(changes or {})}.items())
 
 
 def for_programs(path: str) -> bool:
@@ -124,6 +135,7 @@ def _answer(status: int, sentence: str, help_text: str) -> Response:
 
 
 def _finish(response: Response) -> Response:
+    response.headers.setdefault(POLICY_HEADER, policy())
     for name, value in HEADERS.items():
         response.headers.setdefault(name, value)
     if request.endpoint != "static":

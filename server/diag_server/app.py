@@ -19,6 +19,7 @@ from diag_server.views import (
     agents,
     api,
     captures,
+    differences,
     groups,
     instances,
     login,
@@ -26,15 +27,19 @@ from diag_server.views import (
     objects,
     overview,
     pins,
+    profiles,
     requests,
     traces,
     uploads,
 )
+from diag_server.workshop import Workshop
 
 BLUEPRINTS = (
     overview.blueprint,
     groups.blueprint,
     captures.blueprint,
+    profiles.blueprint,
+    differences.blueprint,
     instances.blueprint,
     agents.blueprint,
     requests.blueprint,
@@ -61,7 +66,9 @@ def create_app(config: ViewerConfig, *, take_over: bool = False) -> Flask:
     app = Flask(__name__)
     follower = Follower(store, engine, config, mender)
     agents_seen = Agents(store, config.tenant, config.look_every_s)
-    app.extensions["diag"] = Viewer(app, config, store, engine, mender, follower, agents_seen, Tally(), tokens)
+    app.extensions["diag"] = Viewer(
+        app, config, store, engine, mender, follower, agents_seen, Workshop(store, config), Tally(), tokens
+    )
     _configure(app, secret(engine))
     answers.register(app)
     app.before_request(access.guard)

@@ -22,9 +22,12 @@ class ViewerConfig:
     trace_url: str = ""
     tenant: str = "default"
     incoming: Path | None = None  # where uploads are received; None: the system's folder for temporary files
+    made: Path | None = None  # where what was made of profiles is kept; None: it is made anew each time
     max_artifact_bytes: int = 1024 * MIB
     max_manifest_bytes: int = 4 * MIB
     max_report_bytes: int = 16 * MIB
+    max_profile_bytes: int = 64 * MIB
+    max_made_bytes: int = 512 * MIB  # of all that is kept
     uploads: str = "presigned"  # or `through`: whether agents may go past the viewer, where the store can
     downloads: str = "streamed"  # or `presigned`: whether browsers are sent to the bucket
     url_valid_s: int = 600

@@ -60,6 +60,12 @@ class BadReport(DiagError):
     help_text = "The file itself is kept as it came and can be fetched."
 
 
+class CannotDraw(DiagError):
+    """A profile that nothing can be made of here."""
+
+    help_text = "The file itself is kept as it came: fetch it, and open it with `go tool pprof` or speedscope."
+
+
 class NotFound(DiagError):
     """No such thing in the index."""
 

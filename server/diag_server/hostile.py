@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator, Mapping
 from typing import Any, NoReturn
 
@@ -68,6 +69,15 @@ def text(value: Any, limit: int = TEXT_LIMIT) -> str:
 def number(value: Any) -> int | float | None:
     """The number, or None."""
     return value if isinstance(value, int | float) and not isinstance(value, bool) else None
+
+
+def finite(value: Any) -> float | None:
+    """The number as a float that can be computed with, or None."""
+    found = number(value)
+    try:
+        return float(found) if found is not None and math.isfinite(found) else None
+    except OverflowError:  # a whole number of hundreds of digits
+        return None
 
 
 def whole(value: Any) -> int | None:

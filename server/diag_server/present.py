@@ -7,8 +7,12 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from diag.errors import StoreError
 from diag.model import Capture
 from diag_server import hostile, shown, stacks
+from diag_server.errors import BadReport, TooLarge
+from diag_server.follow import read_report
+from diag_server.state import viewer
 
 FACTS_LIMIT = 400
 RAW_LIMIT = 400_000  # characters of JSON that a page carries; more is fetched as a file
@@ -91,6 +95,16 @@ class ReportView:
     def others(self) -> list[stacks.Thread]:
         """All other threads."""
         return [thread for thread in self.threads if not thread.crashed]
+
+
+def content(capture: Capture) -> dict[str, Any]:
+    """What the page of a capture with a report needs."""
+    trouble = ""
+    try:
+        report = read_report(viewer().store, viewer().config, capture)
+    except (BadReport, TooLarge, StoreError) as error:
+        report, trouble = {}, str(error)
+    return {"report": report_view(capture, report), "trouble": trouble}
 
 
 def report_view(capture: Capture, report: Mapping[str, Any]) -> ReportView:

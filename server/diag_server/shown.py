@@ -11,7 +11,7 @@ from flask import Flask, g, request, url_for
 from markupsafe import Markup
 
 from diag import __version__
-from diag.model import now, parse_stamp
+from diag.model import Capture, now, parse_stamp
 from diag_server import hostile
 from diag_server.access import csrf_token
 from diag_server.index.rows import Filter
@@ -31,12 +31,21 @@ LEVELS = {
 def register(app: Flask) -> None:
     """Give the templates what they use."""
     app.jinja_env.filters.update(
-        when=when, exactly=exactly, size=size, seconds=seconds, spark=spark, short=short, removed=removed
+        when=when,
+        exactly=exactly,
+        size=size,
+        seconds=seconds,
+        percent=percent,
+        points=points,
+        spark=spark,
+        short=short,
+        removed=removed,
     )
     app.jinja_env.globals.update(
         request_url=request_url,
         trace_url=trace_url,
         trace_link=trace_link,
+        flamegraph_url=flamegraph_url,
         csrf_token=csrf_token,
         with_arguments=with_arguments,
         level_meaning=LEVELS,
@@ -103,6 +112,18 @@ def seconds(value: Any) -> str:
     return f"{value / 60:.0f} min" if abs(value) < 7200 else f"{value / 3600:.1f} h"
 
 
+def percent(share: float) -> str:
+    """A share as text: one digit after the point where it is small."""
+    value = share * 100
+    return f"{value:.1f} %" if 0 < abs(value) < 9.95 else f"{value:.0f} %"
+
+
+def points(change: float) -> str:
+    """A change of a share, in points of a hundred: its direction as a sign too, because colour alone says nothing."""
+    value = round(change * 100, 1)
+    return f"{'▲ +' if value > 0 else '▼ −' if value < 0 else '± '}{abs(value):.1f}"
+
+
 def short(value: str, length: int = 8) -> str:
     """The start of an id, enough to tell it from others by eye."""
     return value if len(value) <= length + 1 else f"{value[:length]}…"
@@ -139,6 +160,14 @@ def trace_link(trace_id: str) -> str:
     """The trace in the tracing system that the settings name; empty where none is set."""
     template = viewer().config.trace_url
     return template.replace("{trace_id}", quote(trace_id, safe="")) if template else ""
+
+
+def flamegraph_url(capture: Capture) -> str:
+    """The flame graph of a capture's profile, with what speedscope reads from the address's hash."""
+    page = url_for("profiles.flamegraph", capture_id=capture.capture_id)
+    profile = url_for("profiles.file", capture_id=capture.capture_id, form="speedscope.json")
+    told = {"profileURL": profile, "title": capture.title or "profile", "view": "left-heavy"}
+    return page + "#" + "&".join(f"{name}={quote(value, safe='')}" for name, value in told.items())
 
 
 def with_arguments(endpoint: str = "", **changes: str | None) -> str:

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from flask import Flask, current_app
 from sqlalchemy import Engine
 
+from diag.model import Capture
+from diag.upload import keys
 from diag.upload.store import Signing, Store
 from diag_server.agents import Agents
 from diag_server.config import ViewerConfig
@@ -14,6 +16,7 @@ from diag_server.follow import Follower
 from diag_server.index.upkeep import Mender
 from diag_server.metrics import Tally
 from diag_server.tokens import Tokens
+from diag_server.workshop import Workshop
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +30,7 @@ class Viewer:
     mender: Mender
     follower: Follower
     agents: Agents
+    workshop: Workshop
     uploads: Tally  # by the status that they were answered with
     tokens: Tokens
 
@@ -39,6 +43,10 @@ class Viewer:
     def downloads_signed_by(self) -> Signing | None:
         """What signs downloads for browsers, where they are to be."""
         return self.store if self.config.downloads == "presigned" and isinstance(self.store, Signing) else None
+
+    def key_of(self, capture: Capture, name: str) -> str:
+        """The key in the store of one of a capture's objects."""
+        return keys.key(self.config.tenant, capture.capture_id, name)
 
 
 def viewer() -> Viewer:

@@ -5,14 +5,13 @@ from __future__ import annotations
 from flask import Blueprint, Response, redirect, render_template, url_for
 from werkzeug.wrappers import Response as AnyResponse
 
-from diag.errors import NoSuchObject, StoreError
+from diag.errors import StoreError
 from diag.model import Capture
 from diag.upload import keys, pins
 from diag_server.access import allow
-from diag_server.errors import BadReport, NotFound, TooLarge
-from diag_server.follow import read_report
+from diag_server.errors import NotFound
 from diag_server.index import read
-from diag_server.present import report_view
+from diag_server.sections import section_of
 from diag_server.state import viewer
 from diag_server.views.objects import deliver
 
@@ -25,26 +24,17 @@ def page(capture_id: str) -> str | AnyResponse:
     """The capture; the start of an id leads to the one that it fits."""
     if not keys.valid_id(capture_id):
         return _complete(capture_id)
-    capture, trouble, pin = known(capture_id), "", None
+    capture, pin = known(capture_id), None
+    section = section_of(capture)
+    content = dict(section.content(capture))
     try:
-        report = read_report(viewer().store, viewer().config, capture)
         pin = pins.read(viewer().store, viewer().config.tenant, capture_id)
-    except NoSuchObject as error:
-        if viewer().follower.forget_if_gone(capture_id):
-            raise NotFound(f"The capture {capture_id} has been removed.") from error
-        report, trouble = {}, str(error)
-    except (BadReport, TooLarge, StoreError) as error:
-        report, trouble = {}, str(error)
+    except StoreError as error:
+        content["trouble"] = content["trouble"] or str(error)
+    if content["trouble"] and viewer().follower.forget_if_gone(capture_id):
+        raise NotFound(f"The capture {capture_id} has been removed.")
     row = read.capture(viewer().engine, capture_id)
-    return render_template(
-        "capture.html",
-        capture=capture,
-        row=row,
-        report=report_view(capture, report),
-        has_report=report,
-        trouble=trouble,
-        pin=pin,
-    )
+    return render_template(section.template, capture=capture, row=row, pin=pin, **content)
 
 
 @blueprint.get("/captures/<capture_id>/artifacts/<name>")

@@ -1,0 +1,77 @@
+"""Two captures beside each other, as their page shows them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from diag.model import Capture
+from diag.report import diff
+from diag_server import hostile, pictures
+from diag_server.follow import read_report
+from diag_server.profile_page import amount
+from diag_server.state import viewer
+
+ROWS = 40
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """A function before and after: shares of the whole, from 0 to 1."""
+
+    name: str
+    place: str
+    in_app: bool
+    own_before: float
+    own_after: float
+    total_before: float
+    total_after: float
+
+    @property
+    def own(self) -> float:
+        """How much its own share grew."""
+        return self.own_after - self.own_before
+
+    @property
+    def total(self) -> float:
+        """How much the share of it and what it calls grew."""
+        return self.total_after - self.total_before
+
+
+def profiles(a: Capture, b: Capture) -> dict[str, Any]:
+    """What the page of two profiles needs. Raises CannotDraw, TooLarge, and what the store raises."""
+    told = viewer().workshop.facts("diff", a, b)
+    changes = [_change(one) for one in hostile.mappings(told.get("functions"))]
+    kind = hostile.mapping(told.get("sample_type"))
+    unit = hostile.text(kind.get("unit"), 40)
+    return {
+        "by_self": sorted((one for one in changes if one.own), key=lambda one: -abs(one.own))[:ROWS],
+        "by_total": sorted((one for one in changes if one.total), key=lambda one: -abs(one.total))[:ROWS],
+        "changed": hostile.whole(told.get("changed")) or 0,
+        "icicle": pictures.icicle(told.get("cells")),
+        "measures": hostile.text(kind.get("name"), 40),
+        "totals": [amount(one, unit) for one in hostile.items(told.get("totals"))[:2]],
+    }
+
+
+def reports(a: Capture, b: Capture) -> dict[str, Any]:
+    """What the page of two reports needs. Raises BadReport, TooLarge, and what the store raises."""
+    sections: dict[str, list[diff.Difference]] = {}
+    for one in diff.differences(_report(a), _report(b)):
+        sections.setdefault(one.section, []).append(one)
+    return {"sections": sections}
+
+
+def _report(capture: Capture) -> Mapping[str, Any]:
+    return read_report(viewer().store, viewer().config, capture)
+
+
+def _change(one: Mapping[str, Any]) -> Change:
+    key = hostile.mapping(one.get("key"))
+    shares = [
+        hostile.finite(one.get(name)) or 0.0 for name in ("own_before", "own_after", "total_before", "total_after")
+    ]
+    return Change(
+        hostile.text(key.get("name"), 500), hostile.text(key.get("file"), 1000), one.get("in_app") is True, *shares
+    )

@@ -1,0 +1,84 @@
+"""A capture's profile: as a flame graph that fills the window, and as files in every format."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable
+from pathlib import Path
+
+from flask import Blueprint, Response, current_app, make_response, render_template, request
+
+from diag import __version__
+from diag.model import Capture
+from diag.profiles import formats
+from diag_server import profile_page
+from diag_server.access import allow
+from diag_server.answers import POLICY_HEADER, policy
+from diag_server.errors import NotFound
+from diag_server.index import read
+from diag_server.state import viewer
+from diag_server.views.captures import known
+from diag_server.workshop import profile_of
+
+blueprint = Blueprint("profiles", __name__)
+
+
+@blueprint.get("/captures/<capture_id>/flamegraph")
+@allow("viewer")
+def flamegraph(capture_id: str) -> Response:
+    """speedscope with the capture's profile; our own page frames it."""
+    capture = _with_profile(capture_id)
+    nonce = secrets.token_urlsafe(18)
+    answer = make_response(render_template("flamegraph.html", capture=capture, nonce=nonce))
+    # speedscope writes its styles into an element that has the nonce, draws them from data: URLs and brings a font.
+    answer.headers[POLICY_HEADER] = policy(
+        {
+            "style-src": f"'self' 'nonce-{nonce}'",
+            "font-src": "'self'",
+            "frame-src": "'none'",
+            "frame-ancestors": "'self'",
+        }
+    )
+    return answer
+
+
+@blueprint.get("/captures/<capture_id>/profile.<form>")
+@allow("viewer")
+def file(capture_id: str, form: str) -> Response:
+    """The profile in another format, as a file to save."""
+    capture = _with_profile(capture_id)
+    if form not in FILES:
+        raise NotFound(f"Profiles are not written as .{form}.", f"Known are {', '.join(FILES)}.")
+    etag = f"{capture_id}.{form}.{__version__}"
+    if request.if_none_match.contains(etag):
+        answer = Response(status=304)
+    else:
+        make, content_type = FILES[form]
+        answer = Response(make(capture), content_type=content_type)
+        answer.headers.set("Content-Disposition", "attachment", filename=f"profile.{capture_id[:13]}.{form}")
+    answer.set_etag(etag)
+    return answer
+
+
+def _with_profile(capture_id: str) -> Capture:
+    capture = known(capture_id)
+    if profile_of(capture) is None:
+        raise NotFound(f"The capture {capture_id} has no profile.", "Its page lists the files it has.")
+    return capture
+
+
+def _page(capture: Capture) -> bytes:
+    """One file that needs no other: the tables and the small picture, with their style inside."""
+    content = profile_page.content(capture)
+    style = Path(current_app.static_folder or "", "style.css").read_text()
+    row = read.capture(viewer().engine, capture.capture_id)
+    return render_template("profile_file.html", capture=capture, row=row, style=style, **content).encode()
+
+
+# By what the file's name ends with: what makes it, and its content type.
+FILES: dict[str, tuple[Callable[[Capture], bytes], str]] = {
+    "pb.gz": (lambda one: viewer().workshop.stored(one), formats.CONTENT_TYPES["pprof"]),
+    "speedscope.json": (lambda one: viewer().workshop.made("speedscope", one), formats.CONTENT_TYPES["speedscope"]),
+    "collapsed.txt": (lambda one: viewer().workshop.made("collapsed", one), formats.CONTENT_TYPES["collapsed"]),
+    "html": (_page, "application/octet-stream"),
+}
