@@ -30,9 +30,10 @@ def flamegraph(capture_id: str) -> Response:
     capture = _with_profile(capture_id)
     nonce = secrets.token_urlsafe(18)
     answer = make_response(render_template("flamegraph.html", capture=capture, nonce=nonce))
-    # speedscope writes its styles into an element that has the nonce, draws them from data: URLs and brings a font.
+    # speedscope writes its styles into the element with the nonce, brings a font, and compiles a reader of C++ names.
     answer.headers[POLICY_HEADER] = policy(
         {
+            "script-src": "'self' 'wasm-unsafe-eval'",
             "style-src": f"'self' 'nonce-{nonce}'",
             "font-src": "'self'",
             "frame-src": "'none'",
