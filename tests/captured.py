@@ -49,15 +49,14 @@ def shop(slow: str = "req-checkout-1", samples: int = 1000, seed: int = 7) -> Pr
 
 
 def large(stacks: int = 200_000) -> Profile:
-    """So many different stacks, 26 frames deep, of one thread, without moments."""
+    """So many different stacks, 26 frames deep, of one thread: each of 500 ways ends in many functions."""
     builder = Builder([COUNT, CPU])
     functions = [builder.frame(Frame(f"f{number}", f"/srv/shop/m{number % 50}.py", number)) for number in range(2000)]
     chosen = random.Random(3)
-    for _ in range(stacks):
-        root = chosen.randrange(8)
-        deep = tuple(functions[(root * 31 + chosen.randrange(3) + depth * 7) % 2000] for depth in range(22))
-        stack = (*(functions[chosen.randrange(2000)] for _ in range(4)), *reversed(deep))
-        builder.add(builder.stack(stack), (1, PERIOD_NS))
+    ways = [[functions[(way >> max(0, 8 - depth)) * 31 % 1600 + depth] for depth in range(25)] for way in range(500)]
+    for number in range(stacks):
+        stack = (functions[number // 500], *reversed(ways[number % 500]))
+        builder.add(builder.stack(stack), (1, PERIOD_NS * chosen.randint(1, 3)))
     return builder.build(recording=Recording("austin", "3.7.0", "cpu", 100.0), duration_ns=60_000_000_000)
 
 

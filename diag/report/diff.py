@@ -13,6 +13,7 @@ Values = dict[str, Any]
 _MOST_VALUES = 5000
 _LONGEST = 500
 _DEEPEST = 6
+_NOISE = 0.01  # two looks at one process differ by as much
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +37,7 @@ class Difference:
 def differences(before: Json, after: Json) -> list[Difference]:
     """What differs, section by section in the order in which they tell, the largest difference of each first.
 
+    Numbers that differ by less than a hundredth are left out.
     The reports may be anybody's: what has another shape than the schema says counts as not there.
     """
     return [one for title, values in SECTIONS.items() for one in _between(title, values(before), values(after))]
@@ -45,8 +47,8 @@ def _between(section: str, before: Values, after: Values) -> list[Difference]:
     found = []
     for name in dict.fromkeys([*before, *after]):
         old, new = before.get(name), after.get(name)
-        if old != new:
-            found.append(Difference(section, name, _shown(old), _shown(new), _weight(old, new)))
+        if old != new and (weight := _weight(old, new)) >= _NOISE:
+            found.append(Difference(section, name, _shown(old), _shown(new), weight))
     return sorted(found, key=lambda one: -one.weight)
 
 

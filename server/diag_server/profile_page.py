@@ -53,19 +53,19 @@ class ProfileView:
 
 def content(capture: Capture) -> dict[str, Any]:
     """What the page of a profile needs."""
-    trouble: list[str] = []
-    drawn: Mapping[str, Any] = {}
     told: Mapping[str, Any] = {}
+    drawn: Mapping[str, Any] = {}
+    trouble: list[str] = []
     try:
         told = stored_summary(capture)
     except (BadReport, TooLarge, StoreError) as error:
         trouble.append(f"The summary: {error}")
     try:
-        drawn = viewer().workshop.facts("page", capture)
+        drawn = viewer().workshop.facts("pictures", capture)
+        told = told or viewer().workshop.facts("summary", capture)
     except DiagError as error:
         trouble.append(f"The profile itself: {error}")
-    view = profile_view(told or hostile.mapping(drawn.get("summary")), drawn)
-    return {"profile": view, "others": others(capture), "trouble": " ".join(trouble)}
+    return {"profile": profile_view(told, drawn), "others": others(capture), "trouble": " ".join(trouble)}
 
 
 def stored_summary(capture: Capture) -> Mapping[str, Any]:
@@ -104,7 +104,7 @@ def profile_view(told: Mapping[str, Any], drawn: Mapping[str, Any]) -> ProfileVi
         requests=[_request(row, unit) for row in _some(told.get("requests"))],
         icicle=pictures.icicle(drawn.get("cells")),
         timeline=pictures.timeline(drawn.get("timeline")),
-        measures=" in ".join(part for part in (hostile.text(kind.get("name"), 40), unit) if part),
+        measures=hostile.text(kind.get("name"), 40),
     )
 
 
@@ -169,7 +169,7 @@ def _facts(told: Mapping[str, Any]) -> Iterator[Fact]:
     }
     for key, (name, share) in names.items():
         one = hostile.mapping(found.get(key))
-        if one:
+        if one and (key != "hottest_in_app" or one != found.get("hottest")):
             function, file = (hostile.text(one.get(part), 500) for part in ("function", "file"))
             place = f" ({file.rpartition('/')[2]})" if file else ""
             yield Fact(name, f"{shown.percent(_share(one.get(share)))} {function}{place}", file)

@@ -2,16 +2,17 @@
 
     python -m diag_server.profile_work JOB OUT PROFILE [PROFILE]
 
-writes the result to OUT; exit status 1 and two lines on stderr, what is wrong and what to do, where it cannot.
+writes the result to OUT, gzipped; exit status 1 and two lines on stderr, what is wrong and what to do, where it cannot.
 """
 
 from __future__ import annotations
 
+import gzip
 import json
 import resource
 import sys
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -32,12 +33,11 @@ TOO_LARGE = "This profile is too large to be drawn here."
 FETCH_IT = "Fetch the file, and open it with `go tool pprof` or speedscope."
 
 
-def page(profile: Profile) -> dict[str, Any]:
-    """What the page of a profile shows beside what its capture says."""
+def drawn(profile: Profile) -> dict[str, Any]:
+    """The pictures of a profile."""
     column = profile.column()
     when = buckets.timeline(profile, column)
     return {
-        "summary": summary(profile),
         "cells": [_cell(one) for one in icicle.cells([(profile, column)])],
         "timeline": asdict(when) if when else None,
     }
@@ -61,9 +61,11 @@ def compared(base: Profile, new: Profile) -> dict[str, Any]:
 
 # What is made of one profile, and of two.
 JOBS: dict[str, Callable[..., bytes]] = {
-    "page": lambda profile: json.dumps(page(profile)).encode(),
+    "pictures": lambda profile: json.dumps(drawn(profile)).encode(),
+    "summary": lambda profile: json.dumps(summary(profile)).encode(),
     "diff": lambda base, new: json.dumps(compared(base, new)).encode(),
     "speedscope": lambda profile: formats.write(profile, "speedscope"),
+    "flamegraph": lambda profile: formats.write(_shown_first(profile), "speedscope"),
     "collapsed": lambda profile: formats.write(profile, "collapsed"),
 }
 
@@ -75,7 +77,8 @@ def main(job: str, out: str, *sources: str) -> int:
     resource.setrlimit(resource.RLIMIT_FSIZE, (OUT_BYTES, OUT_BYTES))
     try:
         plain = (unpacked(Path(source).read_bytes(), MOST_UNPACKED_BYTES) for source in sources)
-        Path(out).write_bytes(JOBS[job](*[formats.read(content, "pprof") for content in plain]))
+        result = JOBS[job](*[formats.read(content, "pprof") for content in plain])
+        Path(out).write_bytes(gzip.compress(result, compresslevel=1, mtime=0))
     except DiagError as error:
         print(error, error.help_text, sep="\n", file=sys.stderr)
     except (MemoryError, RecursionError):
@@ -83,6 +86,12 @@ def main(job: str, out: str, *sources: str) -> int:
     else:
         return 0
     return 1
+
+
+def _shown_first(profile: Profile) -> Profile:
+    """Only the sample type that is shown first: each takes a browser as long as all of the profile does."""
+    column = profile.column()
+    return replace(profile, sample_types=(profile.sample_types[column],), values=(profile.values[column],))
 
 
 def _cell(cell: Cell) -> list[Any]:

@@ -39,6 +39,7 @@ def register(app: Flask) -> None:
         points=points,
         spark=spark,
         short=short,
+        last_of=last_of,
         removed=removed,
     )
     app.jinja_env.globals.update(
@@ -165,8 +166,9 @@ def trace_link(trace_id: str) -> str:
 def flamegraph_url(capture: Capture) -> str:
     """The flame graph of a capture's profile, with what speedscope reads from the address's hash."""
     page = url_for("profiles.flamegraph", capture_id=capture.capture_id)
-    profile = url_for("profiles.file", capture_id=capture.capture_id, form="speedscope.json")
-    told = {"profileURL": profile, "title": capture.title or "profile", "view": "left-heavy"}
+    profile = url_for("profiles.file", capture_id=capture.capture_id, form="flamegraph.json")
+    # No `title`: speedscope would call every thread by it.
+    told = {"profileURL": profile, "view": "left-heavy"}
     return page + "#" + "&".join(f"{name}={quote(value, safe='')}" for name, value in told.items())
 
 
@@ -178,6 +180,11 @@ def with_arguments(endpoint: str = "", **changes: str | None) -> str:
     own = str(request.endpoint)
     target = endpoint or {"overview.fragment": "overview.page"}.get(own, own)
     return url_for(target, **{**(request.view_args or {}), **kept})
+
+
+def last_of(path: str) -> str:
+    """The end of a path, enough to know a file by."""
+    return "/".join(path.rsplit("/", 2)[-2:])
 
 
 def removed(value: Any) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import os
 import shutil
@@ -44,7 +45,7 @@ class Workshop:
         self._places = threading.BoundedSemaphore(AT_ONCE)
 
     def made(self, job: str, *captures: Capture) -> bytes:
-        """The result. Raises CannotDraw, TooLarge, and what the store raises."""
+        """The result, gzipped. Raises CannotDraw, TooLarge, and what the store raises."""
         artifacts = [self._artifact(capture) for capture in captures]
         name = self._name(job, captures, artifacts)
         kept = self._kept(name)
@@ -61,7 +62,7 @@ class Workshop:
 
     def facts(self, job: str, *captures: Capture) -> Mapping[str, Any]:
         """The result as a JSON object; its texts are still whatever the profile said."""
-        return hostile.mapping(hostile.parse_json(self.made(job, *captures)))
+        return hostile.mapping(hostile.parse_json(gzip.decompress(self.made(job, *captures))))
 
     def _artifact(self, capture: Capture) -> Artifact:
         artifact = profile_of(capture)

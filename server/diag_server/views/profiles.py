@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import secrets
 from collections.abc import Callable
 from pathlib import Path
@@ -50,14 +51,27 @@ def file(capture_id: str, form: str) -> Response:
     capture = _with_profile(capture_id)
     if form not in FILES:
         raise NotFound(f"Profiles are not written as .{form}.", f"Known are {', '.join(FILES)}.")
-    etag = f"{capture_id}.{form}.{__version__}"
+    make, content_type = FILES[form]
+    if make is None:
+        answer = _packed(viewer().workshop.made(form.partition(".")[0], capture), f"{capture_id}.{form}")
+    else:
+        answer = Response(make(capture))
+    answer.content_type = content_type
+    answer.headers.set("Content-Disposition", "attachment", filename=f"profile.{capture_id[:13]}.{form}")
+    return answer
+
+
+def _packed(content: bytes, name: str) -> Response:
+    """What is gzipped already, sent like that to whoever takes it; browsers ask again with its tag."""
+    takes_it = request.accept_encodings["gzip"] > 0
+    etag = f"{name}.{__version__}{'.gz' if takes_it else ''}"
     if request.if_none_match.contains(etag):
         answer = Response(status=304)
     else:
-        make, content_type = FILES[form]
-        answer = Response(make(capture), content_type=content_type)
-        answer.headers.set("Content-Disposition", "attachment", filename=f"profile.{capture_id[:13]}.{form}")
+        answer = Response(content if takes_it else gzip.decompress(content))
+        answer.headers.update({"Content-Encoding": "gzip"} if takes_it else {})
     answer.set_etag(etag)
+    answer.vary.add("Accept-Encoding")
     return answer
 
 
@@ -76,10 +90,11 @@ def _page(capture: Capture) -> bytes:
     return render_template("profile_file.html", capture=capture, row=row, style=style, **content).encode()
 
 
-# By what the file's name ends with: what makes it, and its content type.
-FILES: dict[str, tuple[Callable[[Capture], bytes], str]] = {
+# By what the file's name ends with: what makes it, None where that is the workshop; and its content type.
+FILES: dict[str, tuple[Callable[[Capture], bytes] | None, str]] = {
     "pb.gz": (lambda one: viewer().workshop.stored(one), formats.CONTENT_TYPES["pprof"]),
-    "speedscope.json": (lambda one: viewer().workshop.made("speedscope", one), formats.CONTENT_TYPES["speedscope"]),
-    "collapsed.txt": (lambda one: viewer().workshop.made("collapsed", one), formats.CONTENT_TYPES["collapsed"]),
+    "speedscope.json": (None, formats.CONTENT_TYPES["speedscope"]),
+    "flamegraph.json": (None, formats.CONTENT_TYPES["speedscope"]),  # what the page draws
+    "collapsed.txt": (None, formats.CONTENT_TYPES["collapsed"]),
     "html": (_page, "application/octet-stream"),
 }
