@@ -19,6 +19,7 @@ COMMANDS = {
     "ls": "diag.cli.ls:ls",
     "show": "diag.cli.show:show",
     "get": "diag.cli.get:get",
+    "diff": "diag.cli.diff:diff",
     "pin": "diag.cli.pin:pin",
     "unpin": "diag.cli.pin:unpin",
     "prune": "diag.cli.prune:prune",
@@ -28,7 +29,7 @@ COMMANDS = {
 }
 
 # These show or send captures, so they first finish what a killed agent left.
-FINISHING = ("ls", "show", "get", "report", "serve")
+FINISHING = ("ls", "show", "get", "diff", "report", "serve")
 
 
 class LazyGroup(click.Group):

@@ -16,6 +16,7 @@ ROW = 18  # pixels
 MOST_CELLS, MOST_ROWS = 1200, 44
 MOST_THREADS, MOST_BUCKETS, MOST_REQUESTS, MOST_LANES = 16, 240, 200, 12
 BAR = 26
+ROOMY = 0.02
 # From this difference on a box is coloured, in shares of the whole; and from this one on more so.
 SOME, MUCH = 0.002, 0.03
 
@@ -31,6 +32,7 @@ class Box:
     file: str
     in_app: bool
     shares: tuple[float, ...]
+    roomy: bool  # whether a part of its name can be read inside
 
     @property
     def change(self) -> float:
@@ -123,7 +125,7 @@ def _box(cell: Any) -> Box | None:
         return None
     found = tuple(_share(one) for one in hostile.items(shares)[:2]) or (0.0,)
     texts = hostile.text(name, 300) or "?", hostile.text(file, 500)
-    return Box(_percent(start), _percent(width), row * ROW, *texts, in_app is True, found)
+    return Box(_percent(start), _percent(width), row * ROW, *texts, in_app is True, found, _share(width) >= ROOMY)
 
 
 def _stretches(told: Mapping[str, Any]) -> list[Stretch]:
