@@ -148,7 +148,7 @@ def _stretches(told: Mapping[str, Any]) -> list[Stretch]:
 
 def _path(counts: list[float], highest: float) -> str:
     """One bar for each bucket; a value that is not zero is seen."""
-    heights = [max(1, round(BAR * count / highest)) if count > 0 else 0 for count in counts]
+    heights = [max(1, round(BAR * (count / highest))) if count > 0 else 0 for count in counts]
     return "".join(f"M{at} {BAR}v-{height}h1v{height}z" for at, height in enumerate(heights) if height)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+import captured
 import deaths
 import pytest
 import told
@@ -29,6 +30,15 @@ ARGUMENTS = [
     "--disable-sync",
 ]
 WIDE, NARROW = 1440, 390
+PATIENCE_S = 90  # a large profile, drawn without a graphics card
+# How many different colours the page's canvases show.
+COLOURS = """() => {
+  const all = [...document.querySelectorAll("canvas")];
+  const copy = Object.assign(document.createElement("canvas"), {width: 600, height: 400});
+  const pen = copy.getContext("2d");
+  for (const one of all) pen.drawImage(one, 0, 0, 600, 400);
+  return new Set(new Uint32Array(pen.getImageData(0, 0, 600, 400).data.buffer)).size;
+}"""
 
 pytestmark = pytest.mark.browser
 
@@ -139,6 +149,9 @@ def addresses(viewer: Running) -> list[str]:
     others = [deaths.made(one) for one in (deaths.killed(), deaths.live(), deaths.stopped())]
     for one in (segfault, exception, *others):
         viewer.deliver(one)
+    before, after = captured.made(captured.shop("req-cart-2")), captured.made(captured.shop())
+    for one in (before, after):
+        viewer.deliver(one)
     told.put(viewer.store, told.document(new_capture_id(), host="h" * 90, trouble="t" * 200))
     told.put(viewer.store, told.healthy(new_capture_id()))
     # One is pinned, with a reason that does not fit a line.
@@ -146,7 +159,9 @@ def addresses(viewer: Running) -> list[str]:
     captures = [f"captures/{one.id}" for one in (segfault, exception, *others)]
     group = f"groups/{segfault.capture.fingerprint}"
     links = [f"requests/{'r' * 90}", f"traces/{deaths.TRACE}", "instances/shop-7d9f"]
-    return ["", "?kind=event&q=shop", "instances", "agents", group, *links, *captures]
+    compared = [f"diff?a={before.id}&b={after.id}", f"diff?a={segfault.id}&b={exception.id}"]
+    lists = ["", "?kind=event&q=shop", "?kind=profile", "instances", "agents"]
+    return [*lists, group, *links, *captures, f"captures/{after.id}", *compared]
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
@@ -334,3 +349,51 @@ def test_a_file_is_saved_from_the_bucket(home: Path, page: Page, complaints: lis
             (seen,) = bucket.presigned()
             assert (seen.method, "referer" in seen.headers, "cookie" in seen.headers) == ("GET", False, False)
     assert complaints == []
+
+
+@pytest.mark.parametrize("profile", ["shop", "large"])
+def test_a_flame_graph_is_drawn(
+    viewer: Running, context: BrowserContext, page: Page, complaints: list[str], profile: str
+) -> None:
+    """speedscope draws the profile under our policy, in the page and in the whole window, 200,000 stacks too."""
+    made = captured.made(getattr(captured, profile)())
+    viewer.deliver(made)
+    context.set_default_timeout(PATIENCE_S * 1000)
+    page.goto(f"{viewer.url}captures/{made.id}")
+    expect(page.locator("svg.icicle svg").first).to_be_visible()
+
+    page.get_by_role("link", name="Open it in the whole window").click()
+    page.wait_for_function("document.title.endsWith(' Hz - speedscope') || document.title.includes('invalid - speed')")
+
+    page.wait_for_function(f"({COLOURS})() > 20")
+    assert [one for one in complaints if "GL Driver Message" not in one] == []
+
+
+def test_the_flame_graph_is_framed_by_the_page(viewer: Running, page: Page, complaints: list[str]) -> None:
+    """Whoever scrolls down the profile's page sees the flame graph there."""
+    made = captured.made(captured.shop())
+    viewer.deliver(made)
+    page.goto(f"{viewer.url}captures/{made.id}")
+
+    page.locator("iframe.flamegraph").scroll_into_view_if_needed()
+
+    expect(page.frame_locator("iframe.flamegraph").get_by_text("Left Heavy")).to_be_visible()
+    assert [one for one in complaints if "GL Driver Message" not in one] == []
+
+
+def test_a_profile_is_read_without_scripts(viewer: Running, browser: Browser) -> None:
+    """Without JavaScript the pictures and tables are there, and another profile is compared by a link."""
+    for slow in ("req-cart-2", "req-checkout-1"):
+        viewer.deliver(captured.made(captured.shop(slow)))
+    context = browser.new_context(java_script_enabled=False)
+    page = context.new_page()
+
+    page.goto(viewer.url + "?kind=profile")
+    page.locator(".captures a.title").first.click()
+    expect(page.locator("svg.icicle svg").first).to_be_visible()
+    expect(page.locator("svg.bars").first).to_be_visible()
+    page.locator("#compare").get_by_role("link").first.click()
+
+    expect(page.get_by_role("heading", level=1)).to_have_text("What changed")
+    expect(page.locator("svg.icicle svg.grew").first).to_be_visible()
+    context.close()
