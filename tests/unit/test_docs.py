@@ -36,6 +36,7 @@ PAGE_OF = {
     "pin": "captures.md",
     "unpin": "captures.md",
     "prune": "captures.md",
+    "diff": "captures.md",
     "flush": "captures.md",
     "serve": "viewer.md",
 }
