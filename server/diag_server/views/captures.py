@@ -31,7 +31,7 @@ def page(capture_id: str) -> str | AnyResponse:
         pin = pins.read(viewer().store, viewer().config.tenant, capture_id)
     except StoreError as error:
         content["trouble"] = content["trouble"] or str(error)
-    if content["trouble"] and viewer().follower.forget_if_gone(capture_id):
+    if content["trouble"] and _is_gone(capture_id):
         raise NotFound(f"The capture {capture_id} has been removed.")
     row = read.capture(viewer().engine, capture_id)
     return render_template(section.template, capture=capture, row=row, pin=pin, **content)
@@ -56,6 +56,13 @@ def known(capture_id: str) -> Capture:
     if not found:
         raise NotFound(f"There is no capture {capture_id}.")
     return Capture.from_json(found[capture_id])
+
+
+def _is_gone(capture_id: str) -> bool:
+    try:
+        return viewer().follower.forget_if_gone(capture_id)
+    except StoreError:
+        return False  # a store that does not answer is told as trouble, on the page
 
 
 def _complete(start: str) -> AnyResponse:

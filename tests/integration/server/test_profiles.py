@@ -118,7 +118,7 @@ BAD: dict[str, dict[str, bytes]] = {
     "no profile": {"summary.json": captured.made(captured.shop()).files["summary.json"]},
     "nothing": {"profile.pb.gz": b"", "summary.json": b""},
     "cut": {"profile.pb.gz": formats.write(captured.shop(), "pprof")[:300], "summary.json": b'{"facts": {'},
-    "other types": {"profile.pb.gz": b"\x0a\xff", "summary.json": b'{"facts": [], "by_self": {"a": 1}, "threads": [0]}'},
+    "other types": {"profile.pb.gz": b"\x0a\xff", "summary.json": b'{"facts": [], "by_self": {"a": 1}, "threads": 0}'},
     "a list": {"profile.pb.gz": b"[]", "summary.json": b"[]"},
     "huge": {"profile.pb.gz": b"x", "summary.json": b'{"by_self": [' + b",".join([b"{}"] * 600_000) + b"]}"},
 }  # fmt: skip
