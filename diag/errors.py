@@ -69,6 +69,14 @@ class ToolFailed(DiagError):
     """A program that this capture ran ended with an error or ran out of time."""
 
 
+class NotExecuted(DiagError):
+    """The command was not started: it is not there (127) or cannot be executed (126), as a shell says it."""
+
+    NOT_EXECUTABLE = 126
+    exit_code = 127
+    help_text = "With --host-tools it is taken from this machine, and looks at the instance from inside."
+
+
 class NotUploaded(DiagError):
     """Captured and safe in the spool, but not stored yet."""
 

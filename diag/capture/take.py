@@ -7,7 +7,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
@@ -37,13 +37,17 @@ class File:
 
 @dataclass(frozen=True, slots=True)
 class Refined:
-    """What was collected, made readable: redacted files, the one line of lists, and three headline facts."""
+    """What was collected, made readable: redacted files, the one line of lists, and three headline facts.
+
+    `status` is the exit status of what was run, where something was.
+    """
 
     files: tuple[File, ...]
     title: str
     facts: tuple[str, ...]
     missing: tuple[Missing, ...] = ()
     redactions: tuple[Mapping[str, Any], ...] = ()
+    status: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +66,7 @@ class Taken:
     capture: Capture
     folder: Path
     facts: tuple[str, ...]
+    status: int = 0
 
 
 @dataclass(slots=True)
@@ -86,14 +91,17 @@ def take(
     watch: Watch,
     refine: Callable[[Collected, During], Refined],
     witness: Callable[[], Witness | None] = lambda: None,
+    alone: bool = True,
 ) -> Taken:
     """Collect, refine and commit. `witness` reads the black box of the process, where there is one.
+
+    Without `alone` other captures of the process may be under way.
 
     Raises Busy, what the collector raises, and SpoolUnwritable.
     """
     moment, cpu = now(), _cpu_s()
     capture = Capture(new_capture_id(moment), kind, "api", stamp(moment), subject.instance)
-    with _alone_with(subject, settings), _begin(capture, settings) as draft:
+    with _alone_with(subject, settings) if alone else nullcontext(), _begin(capture, settings) as draft:
         began = time.monotonic()
         try:
             with _noting(witness) as seen:
@@ -115,7 +123,7 @@ def take(
             redacted=all(entry["rule"] != "failed" for entry in refined.redactions),
         )
         folder = draft.commit(whole)
-        return Taken(replace(whole, artifacts=draft.artifacts), folder, refined.facts)
+        return Taken(replace(whole, artifacts=draft.artifacts), folder, refined.facts, refined.status)
 
 
 def _begin(capture: Capture, settings: Settings) -> Draft:

@@ -15,6 +15,8 @@ COMMANDS = {
     "run": "diag.cli.run:run",
     "report": "diag.cli.report:report",
     "profile": "diag.cli.profile:profile",
+    "exec": "diag.cli.exec:exec_",
+    "shell": "diag.cli.shell:shell",
     "ps": "diag.cli.ps:ps",
     "ls": "diag.cli.ls:ls",
     "show": "diag.cli.show:show",

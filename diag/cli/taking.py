@@ -123,14 +123,24 @@ def page_of(settings: Settings, capture_id: str) -> str:
     return f"{viewer}/captures/{capture_id}"
 
 
-def conclude(taken: Taken, settings: Settings, *, written: str | None = None) -> None:
-    """Say what was taken: three facts, the file, the page. Then deliver it. Raises NotUploaded."""
+def conclude(
+    taken: Taken, settings: Settings, *, written: str | None = None, beside_output: bool = False, quiet: bool = False
+) -> None:
+    """Say what was taken: three facts, the file, the page. Then deliver it. Raises NotUploaded.
+
+    All of it on stderr where stdout is somebody's `beside_output`.
+    """
+
+    def say(line: str, *, err: bool = beside_output) -> None:
+        if not quiet:
+            click.echo(line, err=err)
+
     for fact in taken.facts:
-        click.echo(fact)
+        say(fact)
     for missing in taken.capture.incomplete:
-        click.echo(f"incomplete: {missing.section}: {missing.reason}", err=True)
+        say(f"incomplete: {missing.section}: {missing.reason}", err=True)
     if written:
-        click.echo(f"file   {written}")
-    click.echo(f"page   {page_of(settings, taken.capture.capture_id)}")
-    click.echo(f"files  diag get {taken.capture.capture_id}")
+        say(f"file   {written}")
+    say(f"page   {page_of(settings, taken.capture.capture_id)}")
+    say(f"files  diag get {taken.capture.capture_id}")
     reports.deliver(taken.folder, settings=settings)

@@ -23,3 +23,19 @@ class ProfileAsked:
     mode: Mode = "cpu"
     native: bool = False
     subprocesses: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ExecAsked:
+    """A command beside a process: the first of `commands` that is there.
+
+    With `tty` it gets a terminal. With `host_tools` it is a program of this machine; where `host_tools` is None that
+    is so if the instance has none of them. 0 seconds are no limit; `idle_timeout_s` counts while nothing is written or
+    typed.
+    """
+
+    commands: tuple[tuple[str, ...], ...] = ()
+    tty: bool = False
+    host_tools: bool | None = False
+    timeout_s: float = 0.0
+    idle_timeout_s: float = 0.0

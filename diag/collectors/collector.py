@@ -102,6 +102,9 @@ COLLECTORS: dict[str, dict[str, str]] = {
     "profile": {
         "py-spy": "diag.collectors.pyspy_record:PySpyRecord",
     },
+    "exec": {
+        "namespaces": "diag.collectors.beside.collect:Beside",
+    },
 }
 
 

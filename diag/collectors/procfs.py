@@ -39,6 +39,11 @@ class ProcFolder:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
         os.close(self._fd)
 
+    @property
+    def descriptor(self) -> int:
+        """The open folder, for what is opened in it."""
+        return self._fd
+
     def open(self, name: str) -> int:
         """A descriptor for reading, that never waits for what it opened. Raises OSError."""
         return os.open(name, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK, dir_fd=self._fd)

@@ -1,0 +1,42 @@
+"""A transcript as a capture: its title, its facts, its one file, which was redacted while it was written."""
+
+from __future__ import annotations
+
+import shlex
+from functools import partial
+
+from diag.capture.take import During, File, Refined
+from diag.collectors.collector import Collected
+from diag.report.reading import duration
+
+TITLE_COMMAND = 80
+
+
+def refiner(verb: str) -> partial[Refined]:
+    """What makes a capture of a transcript; `verb` is `exec` or `shell`."""
+    return partial(_refine, verb)
+
+
+def _refine(verb: str, collected: Collected, during: During) -> Refined:
+    facts = collected.facts
+    line = shlex.join(facts["command"]) if verb == "exec" else ""
+    shown = line if len(line) <= TITLE_COMMAND else f"{line[: TITLE_COMMAND - 1]}…"
+    (made,) = collected.files
+    took = duration(facts["seconds"])
+    left = facts["killed"]
+    return Refined(
+        files=(File(made.path.name, made.kind, made.format, made.content_type, made.path),),
+        title=f"{verb}{': ' if shown else ''}{shown} ({_ended(facts['ended_by'], facts['status'])}, {took})",
+        facts=(
+            f"{_ended(facts['ended_by'], facts['status'])} after {took}",
+            facts["where"],
+            f"what it had left running was ended: {left}" if left else "nothing was left running",
+        ),
+        redactions=facts["redactions"],
+        status=facts["status"],
+    )
+
+
+def _ended(ended_by: str, status: int) -> str:
+    words = {"itself": f"exit {status}", "timeout": "time limit", "idle": "idle too long", "lost": "steward killed"}
+    return words.get(ended_by, f"ended by {ended_by}")
