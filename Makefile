@@ -4,8 +4,9 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMPS := .stamps
-TOOLS_TEST := chromium gcc g++ go readelf node perf pg_ctlcluster unshare setpriv
-APT_TEST := binutils chromium fonts-dejavu-core g++ gcc golang-go libc6-dev linux-perf nodejs postgresql util-linux
+TOOLS_TEST := busybox chromium gcc g++ go readelf node perf pg_ctlcluster podman runc unshare setpriv
+APT_TEST := binutils busybox-static catatonit chromium conmon fonts-dejavu-core g++ gcc golang-go iptables libc6-dev \
+	linux-perf netavark nodejs podman postgresql runc util-linux
 
 help:  ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12

@@ -50,6 +50,7 @@ _WORDS = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+")
 _MASKED = re.compile(r"\[redacted:[a-z-]{1,32}\]")
 _AFTER_VALUE = ",;)}]"
 _CLEAN_LENGTH = 256
+_SHORTEST_KNOWN = 8  # a shorter value is part of too many words
 
 
 def is_secret_name(name: str) -> bool:
@@ -222,15 +223,20 @@ class Redactor:
     """Masks secrets and counts what it masked. One per report: the counts go into its `redactions`.
 
     `environment_allow` are more names than the built-in allow-list, `*` allowed; one text may hold several with commas.
+    `environment` is one whose secret values are masked wherever they stand, also where nothing else tells that they are.
     """
 
-    def __init__(self, environment_allow: str | Iterable[str] = ()) -> None:
+    def __init__(
+        self, environment_allow: str | Iterable[str] = (), *, environment: Mapping[str, str] | None = None
+    ) -> None:
         words = environment_allow.split(",") if isinstance(environment_allow, str) else environment_allow
         asked = [word.strip() for word in words if word.strip()]
         self._named = frozenset(word for word in asked if "*" not in word)
         patterns = [*ENVIRONMENT_ALLOWED, *asked]
         self._exact = frozenset(word for word in patterns if "*" not in word)
         self._wild = _any_of(tuple(word for word in patterns if "*" in word))
+        values = {v for k, v in (environment or {}).items() if is_secret_name(k) and len(v) >= _SHORTEST_KNOWN}
+        self._known = re.compile("|".join(map(re.escape, sorted(values, key=len, reverse=True)))) if values else None
         self._counts: Counter[str] = Counter()
         self._clean: set[str] = set()
 
@@ -288,6 +294,8 @@ class Redactor:
             return FAILED
 
     def _scrub(self, text: str) -> str:
+        if self._known:
+            text = self._known.sub(lambda match: self._mask("environment-value", match[0]), text)
         lowered = text.lower()
         for rule in RULES:
             if any(hint in lowered for hint in rule.hints) or not rule.hints:

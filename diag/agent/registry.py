@@ -10,15 +10,17 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
+from diag.agent import containers
 from diag.config import Settings
 from diag.errors import NoSuchInstance, UsageError
 from diag.probe.diag_probe import layout
 
 FILE_NAME = "instance.json"
+SHORTEST_ID = 12  # a container's id may be all digits; no pid is that long
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,16 +85,16 @@ def running(settings: Settings) -> list[Target]:
 
 
 def find(settings: Settings, text: str) -> Target:
-    """The one instance that a name, an instance id (or its start), or a pid means.
+    """The one instance that a name, an instance id (or its start), a pid, a container or `CONTAINER:PID` means.
 
     Raises NoSuchInstance, or UsageError where several answer.
     """
-    if text.isdecimal():
+    if text.isdecimal() and len(text) < SHORTEST_ID:
         return _find_pid(settings, int(text))
     known = running(settings)
     matches = [t for t in known if t.name == text] or [t for t in known if t.instance_id.startswith(text)]
     if not matches:
-        raise NoSuchInstance(f"no instance is called {text!r}.")
+        return _find_in_container(settings, text)
     if len(matches) > 1:
         listed = ", ".join(f"{target.pid}" for target in matches)
         raise UsageError(f"{len(matches)} instances are called {text!r}.", f"Say which one by its pid: {listed}.")
@@ -122,8 +124,35 @@ def _find_pid(settings: Settings, pid: int) -> Target:
             return target
         if target.run_dir is not None and box_path(target.run_dir, pid, ticks).exists():
             return _process_of(target, pid, ticks)
+    found = containers.Containers().of(pid) if containers.id_of(pid) else None
+    return _process(settings, pid, ticks, labels=found.labels if found else {})
+
+
+def names_process(text: str) -> bool:
+    """Whether this means a single process, by its pid here or in a container, and not all of an instance."""
+    return text.rpartition(":")[2].isdecimal()
+
+
+def _find_in_container(settings: Settings, text: str) -> Target:
+    everything = containers.Containers()
+    whole, colon, inside = text.rpartition(":")
+    by_pid = bool(whole and colon and inside.isdecimal())
+    container = everything.find(whole if by_pid else text)
+    if container is None:
+        raise NoSuchInstance(f"no instance or container is called {text!r}.")
+    pid = containers.process_in(container, int(inside)) if by_pid else containers.main_process(container)
+    ticks = start_ticks(pid)
+    if ticks is None:
+        raise NoSuchInstance(f"the process {pid} of the container {container.name} has ended.")
+    target = _process(settings, pid, ticks, labels=container.labels)
+    return target if by_pid else replace(target, name=container.name, service=settings.service or container.name)
+
+
+def _process(settings: Settings, pid: int, ticks: int, *, labels: Mapping[str, str]) -> Target:
+    """A process of nobody's."""
     name = Path(f"/proc/{pid}/comm").read_text(errors="replace").strip()
-    return Target(pid, ticks, name, settings.service or name, f"{os.uname().nodename}/{pid}/{ticks}")
+    instance_id = f"{os.uname().nodename}/{pid}/{ticks}"
+    return Target(pid, ticks, name, settings.service or name, instance_id, labels=labels)
 
 
 def _process_of(target: Target, pid: int, ticks: int) -> Target:

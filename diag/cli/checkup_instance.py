@@ -9,11 +9,13 @@ from pathlib import Path
 from diag.agent import registry
 from diag.agent.registry import Target
 from diag.cli.checkup import Check
+from diag.cli.taking import choose, subject_of
+from diag.collectors.asked import ExecAsked
 from diag.collectors.cgroup import read_cgroup
 from diag.collectors.live import standing
 from diag.collectors.proc import check_attachable, read_process
 from diag.collectors.runtime import runtime_of
-from diag.errors import CannotAttach
+from diag.errors import CannotAttach, DiagError
 from diag.evidence import ProcessFacts
 
 OLDEST_PROBED = (3, 8)
@@ -27,6 +29,7 @@ def check_instance(target: Target) -> Iterator[Check]:
     yield attach
     if attach.outcome == "works":
         yield check_runtime(target.pid)
+        yield check_exec(target)
     yield check_probe(target)
     yield check_agent(target)
     yield check_running(facts)
@@ -56,6 +59,15 @@ def check_runtime(pid: int) -> Check:
     if version > NEWEST_TRIED:
         return Check("runtime", "limited", f"{runtime} is newer than what this diag was tried on (3.8 to 3.13)")
     return Check("runtime", "works", runtime)
+
+
+def check_exec(target: Target) -> Check:
+    """Whether a command can be run beside it, and where that would be."""
+    try:
+        collector, words = choose("exec", "auto", ExecAsked(), subject_of(target))
+    except DiagError as error:
+        return Check("exec", "limited", f"diag exec, diag shell: {error}", error.help_text)
+    return Check("exec", "works", f"diag exec, diag shell: {words.removeprefix(f'{collector.engine}: ')}")
 
 
 def check_probe(target: Target) -> Check:

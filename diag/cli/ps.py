@@ -14,6 +14,7 @@ import click
 
 from diag import config
 from diag.agent import registry
+from diag.agent.containers import Container, Containers
 from diag.agent.registry import Target
 from diag.cli import family
 from diag.collectors.proc import Listed, command_of, start_time
@@ -36,6 +37,7 @@ class Row:
     started: datetime
     target: Target | None = None
     depth: int = 0
+    container: Container | None = None
 
     def to_json(self) -> dict[str, Any]:
         """The row of `diag ps --json`."""
@@ -51,6 +53,7 @@ class Row:
             "uptime_s": round((now() - self.started).total_seconds(), 3),
             "rss_bytes": self.process.rss_bytes,
             "probe": "linked" if self.linked else "absent",
+            "container": {"id": self.container.container_id, "name": self.container.name} if self.container else None,
         }
 
 
@@ -79,7 +82,7 @@ def ps(as_json: bool) -> None:
 
 def list_rows(settings: Settings) -> Iterator[Row]:
     """Instances with their processes as trees, oldest first; then the processes of nobody's."""
-    everybody = family.read()
+    everybody, containers = family.read(), Containers()
     instances = registry.running(settings)
     agents = {target.agent_pid for target in instances if target.agent_pid}
     # Beside its instance an agent has a helper process of ours, which is nobody's instance.
@@ -87,20 +90,21 @@ def list_rows(settings: Settings) -> Iterator[Row]:
     for target in instances:
         for process, depth in everybody.members(target):
             shown.add(process.pid)
-            yield from _row(process, target, depth)
+            yield from _row(process, containers, target, depth)
     for process in everybody.processes.values():
         if process.pid not in shown:
-            yield from (row for row in _row(process, None, 0) if row.runtime.startswith(SHOWN_RUNTIMES))
+            yield from (row for row in _row(process, containers, None, 0) if row.runtime.startswith(SHOWN_RUNTIMES))
 
 
-def _row(process: Listed, target: Target | None, depth: int) -> Iterable[Row]:
+def _row(process: Listed, containers: Containers, target: Target | None, depth: int) -> Iterable[Row]:
     try:
         runtime = runtime_of(process.pid)
         name = target.name if target and not depth else _program(process)
     except NoSuchInstance:
         return  # it ended since the listing
     linked = target is not None and registry.black_box(target.run_dir, process.pid) is not None
-    yield Row(process, name, runtime or "unknown", linked, start_time(process.start_ticks), target, depth)
+    started = start_time(process.start_ticks)
+    yield Row(process, name, runtime or "unknown", linked, started, target, depth, containers.of(process.pid))
 
 
 def _program(process: Listed) -> str:
@@ -131,9 +135,11 @@ def show(rows: list[Row]) -> None:
     from diag.cli.output import Column, print_table, size
     from diag.report.reading import duration
 
+    contained = any(row.container for row in rows)
     columns = [
         Column("NAME", main=True),
         Column("PID", right=True),
+        *([Column("CONTAINER", narrow=12)] if contained else []),
         Column("RUNTIME", narrow=10),
         Column("UPTIME", right=True),
         Column("MEMORY", right=True),
@@ -143,6 +149,7 @@ def show(rows: list[Row]) -> None:
         (
             f"{'  ' * (row.depth - 1)}└ {row.name}" if row.depth else row.name,
             str(row.process.pid),
+            *([row.container.name if row.container else ""] if contained else []),
             row.runtime,
             duration(max(0.0, (now() - row.started).total_seconds())),
             size(row.process.rss_bytes),
@@ -150,7 +157,8 @@ def show(rows: list[Row]) -> None:
         )
         for row in rows
     ]
-    styles = [["bold" if row.target and not row.depth else "", "", "", "", "", _tone(row)] for row in rows]
+    plain = [""] * (len(columns) - 2)
+    styles = [["bold" if row.target and not row.depth else "", *plain, _tone(row)] for row in rows]
     print_table(columns, cells, styles)
 
 

@@ -46,7 +46,7 @@ def report(instance: str, as_json: bool, output: Path | None, with_locals: bool,
     settings = config.load()
     target = registry.find(settings, instance)
     depth = Depth(locals=with_locals, native=native)
-    evidence = _look_at_one(target, depth) if instance.isdecimal() else _look_at_all(target, depth)
+    evidence = _look_at_one(target, depth) if registry.names_process(instance) else _look_at_all(target, depth)
     prepared = reports.prepare(evidence, settings=settings, kind="report")
     if output is not None:
         _write(output, prepared)

@@ -22,7 +22,7 @@ from diag.collectors.beside import steward, subject, terminal
 from diag.collectors.beside.relay import Outcome, Relay
 from diag.collectors.beside.transcript import Transcript
 from diag.collectors.collector import Collected, Made, Subject, Watch
-from diag.collectors.procfs import ProcFolder
+from diag.collectors.procfs import ProcFolder, parse_environment
 from diag.errors import CannotAttach, DiagError, NoSuchInstance, NotExecuted
 from diag.model import Missing, now
 from diag.redact import Redactor
@@ -60,7 +60,7 @@ class Beside:
     def _run(
         self, who: Subject, reading: subject.Reading, folder: Path, watch: Watch, *, host_tools: bool
     ) -> Collected:
-        asked, redactor = self._asked, Redactor()
+        asked, redactor = self._asked, Redactor(environment=_environment(who.pid))
         term = os.environ.get("TERM", "") if asked.tty else ""
         size, began = terminal.size(0), time.monotonic()
         transcript = Transcript(
@@ -93,6 +93,15 @@ class Beside:
         }
         made = Made(folder / FILE_NAME, "transcript", "asciicast", CAST)
         return Collected((made,), "namespaces", facts, incomplete=tuple(_missing(outcome, transcript)))
+
+
+def _environment(pid: int) -> dict[str, str]:
+    """What the command will be told of secrets, and may print. It is not kept."""
+    with ProcFolder(pid) as folder:
+        try:
+            return parse_environment(folder.read("environ"))
+        except OSError:
+            return {}  # the steward says why
 
 
 def look(who: Subject) -> subject.Reading:
@@ -231,7 +240,9 @@ def _check_started(outcome: Outcome, reading: subject.Reading, asked: ExecAsked,
 
 def _missing(outcome: Outcome, transcript: Transcript) -> Iterator[Missing]:
     if transcript.full:
-        yield Missing("transcript", "it has reached its limit of 16 MiB; what the command wrote after that is not in it")
+        yield Missing(
+            "transcript", "it has reached its limit of 16 MiB; what the command wrote after that is not in it"
+        )
     reasons = {
         "timeout": "the command was ended at its time limit",
         "idle": "the command was ended because nothing was written or typed for too long",

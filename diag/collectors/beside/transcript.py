@@ -20,7 +20,9 @@ LINE_LIMIT = 1 << 16
 OVERLAP = 1 << 12
 LEFT_OUT = "[a line of more than 64 KiB with a secret was left out]"
 NOTE_OF_LIMIT = "\r\n[the transcript ends here: it has reached its limit]\r\n"
-_ESCAPE = re.compile(r"\x1b(?:\[[0-?]*+[ -/]*+[@-~]|[\]PX^_][^\x07\x1b]*+(?:\x07|\x1b\\)?|[ -/]*+[0-~])|[\x00-\x07\x0e-\x1a\x1c-\x1f\x7f]")
+_ESCAPE = re.compile(
+    r"\x1b(?:\[[0-?]*+[ -/]*+[@-~]|[\]PX^_][^\x07\x1b]*+(?:\x07|\x1b\\)?|[ -/]*+[0-~])|[\x00-\x07\x0e-\x1a\x1c-\x1f\x7f]"
+)
 _KEY_BEGINS = re.compile(r"-----BEGIN [A-Z0-9 ]{0,40}PRIVATE KEY")
 _KEY_ENDS = "-----END "
 
@@ -108,7 +110,14 @@ class Transcript:
     """An asciicast file that is being written. `full` once its limit was reached."""
 
     def __init__(
-        self, path: Path, redactor: Redactor, *, size: tuple[int, int], began: datetime, command: Sequence[str], term: str
+        self,
+        path: Path,
+        redactor: Redactor,
+        *,
+        size: tuple[int, int],
+        began: datetime,
+        command: Sequence[str],
+        term: str,
     ) -> None:
         self.full = False
         self._redactor = redactor
