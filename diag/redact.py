@@ -223,7 +223,7 @@ class Redactor:
     """Masks secrets and counts what it masked. One per report: the counts go into its `redactions`.
 
     `environment_allow` are more names than the built-in allow-list, `*` allowed; one text may hold several with commas.
-    `environment` is one whose secret values are masked wherever they stand, also where nothing else tells that they are.
+    `environment` is one whose secret values are masked wherever they stand, though nothing else may give them away.
     """
 
     def __init__(

@@ -75,15 +75,13 @@ class Containers:
         found = id_of(pid)
         if found:
             return self._container(found, self._on_disk)
-        same = [
-            one for one in self._on_disk.values() if one.pid and one.pid != os.getpid() and _same_pids(one.pid, pid)
-        ]
+        same = [one for one in self._on_disk.values() if one.pid and _same_pids(one.pid, pid)]
         return self._container(same[0].container_id, self._on_disk) if same else None
 
     def _matching(self, text: str, sources: Iterable[dict[str, Found]]) -> list[Container]:
-        known = {key: found for source in sources for key, found in source.items() if found.name or key not in source}
+        names = {key: found.name for source in sources for key, found in source.items() if found.name}
         everything = dict.fromkeys((*self._members, *(key for source in sources for key in source)))
-        named = [key for key in everything if key in known and known[key].name == text]
+        named = [key for key in everything if names.get(key) == text]
         if not named and len(text) >= SHORTEST_PREFIX:
             named = [key for key in everything if key.startswith(text)]
         found = (self._container(key, *sources) for key in named)

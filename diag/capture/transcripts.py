@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Callable
 from functools import partial
 
 from diag.capture.take import During, File, Refined
@@ -12,12 +13,12 @@ from diag.report.reading import duration
 TITLE_COMMAND = 80
 
 
-def refiner(verb: str) -> partial[Refined]:
+def refiner(verb: str) -> Callable[[Collected, During], Refined]:
     """What makes a capture of a transcript; `verb` is `exec` or `shell`."""
     return partial(_refine, verb)
 
 
-def _refine(verb: str, collected: Collected, during: During) -> Refined:
+def _refine(verb: str, collected: Collected, _: During) -> Refined:
     facts = collected.facts
     line = shlex.join(facts["command"]) if verb == "exec" else ""
     shown = line if len(line) <= TITLE_COMMAND else f"{line[: TITLE_COMMAND - 1]}…"

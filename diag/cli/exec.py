@@ -62,7 +62,16 @@ def run_beside(instance: str, asked: ExecAsked, verb: str, *, quiet: bool) -> in
     subject = subject_of(registry.find(settings, instance))
     collector, _ = choose("exec", "auto", asked, subject)
     # It neither stops the process nor slows it, so other captures may go on meanwhile.
-    taken = take(collector, subject, kind="exec", settings=settings, watch=Watch(), refine=refiner(verb), alone=False)
+    watch = Watch(tell=lambda words: click.echo(f"diag: {words}", err=True))
+    taken = take(
+        collector,
+        subject,
+        kind="exec",
+        settings=settings,
+        watch=watch,
+        refine=refiner(verb),
+        alone=False,
+    )
     try:
         conclude(taken, settings, beside_output=True, quiet=quiet)
     except NotUploaded as error:

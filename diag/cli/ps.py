@@ -139,7 +139,7 @@ def show(rows: list[Row]) -> None:
     columns = [
         Column("NAME", main=True),
         Column("PID", right=True),
-        *([Column("CONTAINER", narrow=12)] if contained else []),
+        *([Column("CONTAINER", narrow=12, drop=1)] if contained else []),
         Column("RUNTIME", narrow=10),
         Column("UPTIME", right=True),
         Column("MEMORY", right=True),

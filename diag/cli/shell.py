@@ -31,8 +31,8 @@ IDLE_S = 900.0
 def shell(instance: str, host_tools: bool, timeout: float, idle_timeout: float, quiet: bool) -> int:
     """Open a shell beside INSTANCE: in its namespaces, as its user, with its environment.
 
-    Where the instance has no shell, it is this machine's, with this machine's programs; the files of the instance are in
-    /instance then. What is shown is kept as a capture, with secrets masked. When the shell ends, so does everything
+    Where the instance has no shell, it is this machine's, with this machine's programs; the files of the instance are
+    in /instance then. What is shown is kept as a capture, with secrets masked. When the shell ends, so does everything
     that was started in it.
 
     \b

@@ -70,14 +70,22 @@ class Collected:
 class Watch:
     """The way out and the way to say how far it is: `stop` is set when what is there is enough."""
 
-    def __init__(self, progress: Callable[[float, str], None] | None = None) -> None:
+    def __init__(
+        self, progress: Callable[[float, str], None] | None = None, tell: Callable[[str], None] | None = None
+    ) -> None:
         self.stop = threading.Event()
         self._progress = progress
+        self._tell = tell
 
     def show(self, done: float, words: str = "") -> None:
         """Tell that this part of it (0 to 1) is done, and what was gathered."""
         if self._progress:
             self._progress(min(1.0, done), words)
+
+    def tell(self, words: str) -> None:
+        """Tell what the user should know while it goes on."""
+        if self._tell:
+            self._tell(words)
 
 
 class Collector(Protocol):

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
+import tempfile
 import time
 import traceback
 from collections.abc import Callable, Iterator
@@ -12,7 +14,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from machine import PROGRAMS, TIMEOUT_S
+from containers import Podman, make_root
+from machine import PROGRAMS, TIMEOUT_S, need
 from oss_server import Key, OssServer, running
 from s3_server import S3, serving_s3
 
@@ -174,3 +177,30 @@ def oss_url(oss_server: OssServer, monkeypatch: pytest.MonkeyPatch) -> str:
     bucket = f"b-{os.urandom(8).hex()}"
     oss_server.make_bucket(bucket)
     return f"oss://{bucket}/some/where?endpoint={oss_server.endpoint}&region={oss_server.region}"
+
+
+@pytest.fixture(scope="session")
+def container_roots(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, Path]]:
+    """Two root folders: one with a shell and a few tools, one with nothing but a Python."""
+    for tool in ("podman", "runc"):
+        need(tool)
+    if os.geteuid() != 0:
+        pytest.skip("containers are run as root here")
+    folder = Path(tempfile.mkdtemp(prefix="roots", dir="/tmp"))  # every user must be able to pass
+    folder.chmod(0o755)
+    yield make_root(folder / "tools", tools=True), make_root(folder / "bare", tools=False)
+    shutil.rmtree(folder)
+
+
+@pytest.fixture
+def podman(container_roots: tuple[Path, Path]) -> Iterator[Podman]:
+    """Runs containers, and removes them afterwards."""
+    containers = Podman(*container_roots)
+    yield containers
+    containers.close()
+
+
+@pytest.fixture
+def unique() -> str:
+    """A name that nobody else on this machine uses."""
+    return f"t{os.urandom(6).hex()}"

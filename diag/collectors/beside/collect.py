@@ -8,7 +8,6 @@ import os
 import pty
 import socket
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
@@ -53,7 +52,7 @@ class Beside:
         except NotExecuted as error:
             if self._asked.host_tools is not None or not reading.separate or error.exit_code != NotExecuted.exit_code:
                 raise
-        print(_words_of_tools(reading), file=sys.stderr)
+        watch.tell("The instance has no shell. This is one of this machine; the instance's files are in /instance.")
         (folder / FILE_NAME).unlink()
         return self._run(subject, reading, folder, watch, host_tools=True)
 
@@ -240,9 +239,7 @@ def _check_started(outcome: Outcome, reading: subject.Reading, asked: ExecAsked,
 
 def _missing(outcome: Outcome, transcript: Transcript) -> Iterator[Missing]:
     if transcript.full:
-        yield Missing(
-            "transcript", "it has reached its limit of 16 MiB; what the command wrote after that is not in it"
-        )
+        yield Missing("transcript", "it has reached its limit of 16 MiB; what was written after that is missing")
     reasons = {
         "timeout": "the command was ended at its time limit",
         "idle": "the command was ended because nothing was written or typed for too long",
@@ -250,10 +247,3 @@ def _missing(outcome: Outcome, transcript: Transcript) -> Iterator[Missing]:
     }
     if outcome.ended_by != "itself":
         yield Missing("command", reasons.get(outcome.ended_by, f"the command was ended: {outcome.ended_by}"))
-
-
-def _words_of_tools(reading: subject.Reading) -> str:
-    return (
-        f"diag: the instance has no shell; this is one of this machine, and the instance's files are in "
-        f"/proc/{reading.inside_pid}/root"
-    )

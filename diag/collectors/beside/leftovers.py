@@ -1,4 +1,4 @@
-"""Ends everything that a command has started: by its cgroup, by who descends from it, by the mark in its environment."""
+"""Ends everything that a command has started: by its cgroup, by who descends from it, by a mark in the environment."""
 
 from __future__ import annotations
 

@@ -70,7 +70,7 @@ class Relay:
         return self._conclude(message)
 
     def _turn(self, woken: int) -> Mapping[str, Any] | None:
-        reading = [self.control, woken, *self.streams]
+        reading: list[Any] = [self.control, woken, *self.streams]
         if self._reads_input and len(self._input) < CHUNK_BYTES:
             reading.append(0)
         writing = [self.into] if self.into is not None and self._input else []

@@ -114,7 +114,8 @@ class Steward:
         orders, status, ended_by = b"", None, ""
         while not ended_by:
             patience = None if deadline is None else max(0.0, deadline - time.monotonic())
-            ready, _, _ = select.select([self._told, heard], [], [], patience)
+            waited_for: list[Any] = [self._told, heard]
+            ready, _, _ = select.select(waited_for, [], [], patience)
             if not ready:
                 ended_by = "timeout"
             if heard in ready:

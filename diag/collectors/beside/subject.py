@@ -72,7 +72,7 @@ def read(folder: ProcFolder, ticks: int) -> Reading:
             identity = _identity(status, folder)
         except PermissionError:
             raise CannotAttach(
-                f"Process {folder.pid} cannot be entered by this user (uid {os.geteuid()}): its namespaces cannot be read.",
+                f"This user (uid {os.geteuid()}) may not read in which namespaces process {folder.pid} is.",
                 "Run as the same user, or as root with CAP_SYS_PTRACE and CAP_SYS_ADMIN.",
             ) from None
         except (FileNotFoundError, ProcessLookupError):

@@ -21,7 +21,8 @@ OVERLAP = 1 << 12
 LEFT_OUT = "[a line of more than 64 KiB with a secret was left out]"
 NOTE_OF_LIMIT = "\r\n[the transcript ends here: it has reached its limit]\r\n"
 _ESCAPE = re.compile(
-    r"\x1b(?:\[[0-?]*+[ -/]*+[@-~]|[\]PX^_][^\x07\x1b]*+(?:\x07|\x1b\\)?|[ -/]*+[0-~])|[\x00-\x07\x0e-\x1a\x1c-\x1f\x7f]"
+    r"\x1b(?:\[[0-?]*+[ -/]*+[@-~]|[\]PX^_][^\x07\x1b]*+(?:\x07|\x1b\\)?|[ -/]*+[0-~])"
+    r"|[\x00-\x07\x0e-\x1a\x1c-\x1f\x7f]"
 )
 _KEY_BEGINS = re.compile(r"-----BEGIN [A-Z0-9 ]{0,40}PRIVATE KEY")
 _KEY_ENDS = "-----END "
