@@ -46,7 +46,15 @@ def test_table_shows_the_tree_and_the_others(start: Callable, enlist: Callable, 
     answer = diag("ps", COLUMNS="80")
 
     lines = answer.stdout.splitlines()
-    assert [word for word in lines[0].split() if word != "CONTAINER"] == ["NAME", "PID", "RUNTIME", "UPTIME", "MEMORY", "PROBE"]
+    titles = [word for word in lines[0].split() if word != "CONTAINER"]
+    assert titles == [
+        "NAME",
+        "PID",
+        "RUNTIME",
+        "UPTIME",
+        "MEMORY",
+        "PROBE",
+    ]
     assert lines[1].split()[:2] == ["shop", str(child.pid)]
     assert lines[1].endswith("linked")
     assert lines[2].startswith("└ python")

@@ -8,7 +8,6 @@ import os
 import pty
 import socket
 import subprocess
-import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -185,7 +184,7 @@ def _stewarded(
     if order["terminal"] is not None:
         terminal_fd = os.dup(0)
         handed.append(terminal_fd)
-    with tempfile.TemporaryFile() as complaints:
+    with os.fdopen(os.memfd_create("complaints"), "w+b") as complaints:
         process = subprocess.Popen(
             steward.command_line(theirs.fileno()),
             stdin=subprocess.DEVNULL,
