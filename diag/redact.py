@@ -219,6 +219,23 @@ def suspects(text: str) -> list[int]:
     return sorted(found)
 
 
+_ESCAPE = re.compile(
+    r"\x1b(?:\[[0-?]*+[ -/]*+[@-~]|[\]PX^_][^\x07\x1b]*+(?:\x07|\x1b\\)?|[ -/]*+[0-~])"
+    r"|[\x00-\x07\x0e-\x1a\x1c-\x1f\x7f]"
+)
+
+
+def unstyled(text: str) -> str:
+    """What a reader of a terminal sees: no colours, no movements, and nothing that was deleted again."""
+    kept: list[str] = []
+    for character in _ESCAPE.sub("", text):
+        if character != "\b":
+            kept.append(character)
+        elif kept and kept[-1] not in "\r\n":
+            kept.pop()
+    return "".join(kept)
+
+
 class Redactor:
     """Masks secrets and counts what it masked. One per report: the counts go into its `redactions`.
 

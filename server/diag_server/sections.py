@@ -12,6 +12,7 @@ from diag_server import present, profile_page
 from diag_server.errors import BadReport, TooLarge
 from diag_server.follow import read_object
 from diag_server.state import viewer
+from diag_server.transcripts import transcript_view
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +58,8 @@ REPORT = Section("capture_report.html", present.content)
 # A kind of its own is a template that extends `capture.html`, or a part of it: "exec": part("exec.html", view, "text").
 # A kind that is not here is shown as a report: its links, files and costs are there, whatever it is.
 SECTIONS: dict[str, Section] = {
+    # What a killed writer left has the kind "partial".
+    "exec": part("transcript.html", transcript_view, "transcript", "partial"),
     "profile": Section("capture_profile.html", profile_page.content),
 }
 

@@ -21,7 +21,7 @@ import pytest
 from containers import Podman
 from machine import TIMEOUT_S
 
-from diag.collectors.beside.transcript import plain
+from diag.redact import unstyled
 
 
 class Terminal:
@@ -52,11 +52,11 @@ class Terminal:
     def until(self, words: str) -> None:
         """Read until these words are on the screen since the last time."""
         limit = time.monotonic() + TIMEOUT_S
-        while words not in plain(self.seen):
+        while words not in unstyled(self.seen):
             assert time.monotonic() < limit, self.seen
             if select.select([self.master], [], [], 0.1)[0]:
                 self.seen += os.read(self.master, 65536).decode(errors="replace")
-        self.seen = plain(self.seen).partition(words)[2]
+        self.seen = unstyled(self.seen).partition(words)[2]
 
     def raw(self) -> bool:
         """Whether keys go through as they are typed."""
@@ -125,7 +125,7 @@ def test_session(podman: Podman, unique: str, terminal: Callable, home: Path) ->
     kept = events(home)
     assert [event[2] for event in kept if event[1] == "r"] == ["120x40"]
     shown = "".join(event[2] for event in kept if event[1] == "o")
-    assert "DB_PASSWORD=[redacted:secret]" in plain(shown)
+    assert "DB_PASSWORD=[redacted:secret]" in unstyled(shown)
     assert "hunter2" not in shown
     assert "what it had left running was ended: 1" in shell.seen
 

@@ -28,6 +28,8 @@ FENCE = re.compile(r"^```.*?^```$", re.MULTILINE | re.DOTALL)
 PAGE_OF = {
     "run": "catching-crashes.md",
     "report": "live-reports.md",
+    "exec": "exec.md",
+    "shell": "exec.md",
     "ps": "live-reports.md",
     "doctor": "live-reports.md",
     "ls": "captures.md",

@@ -238,7 +238,7 @@ def _check_started(outcome: Outcome, reading: subject.Reading, asked: ExecAsked,
 
 def _missing(outcome: Outcome, transcript: Transcript) -> Iterator[Missing]:
     if transcript.full:
-        yield Missing("transcript", "it has reached its limit of 16 MiB; what was written after that is missing")
+        yield Missing("transcript", "it has reached its limit of 15 MiB; what was written after that is missing")
     reasons = {
         "timeout": "the command was ended at its time limit",
         "idle": "the command was ended because nothing was written or typed for too long",

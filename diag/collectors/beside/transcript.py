@@ -9,34 +9,20 @@ from __future__ import annotations
 import codecs
 import json
 import re
+import shlex
 from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 
-from diag.redact import Redactor
+from diag.redact import Redactor, unstyled
 
-LIMIT_BYTES = 16 << 20
+LIMIT_BYTES = 15 << 20  # what the viewer shows in one piece, and some room for the note
 LINE_LIMIT = 1 << 16
 OVERLAP = 1 << 12
 LEFT_OUT = "[a line of more than 64 KiB with a secret was left out]"
 NOTE_OF_LIMIT = "\r\n[the transcript ends here: it has reached its limit]\r\n"
-_ESCAPE = re.compile(
-    r"\x1b(?:\[[0-?]*+[ -/]*+[@-~]|[\]PX^_][^\x07\x1b]*+(?:\x07|\x1b\\)?|[ -/]*+[0-~])"
-    r"|[\x00-\x07\x0e-\x1a\x1c-\x1f\x7f]"
-)
 _KEY_BEGINS = re.compile(r"-----BEGIN [A-Z0-9 ]{0,40}PRIVATE KEY")
 _KEY_ENDS = "-----END "
-
-
-def plain(text: str) -> str:
-    """What a reader sees of it: no colours, no movements, and nothing that was deleted again."""
-    kept: list[str] = []
-    for character in _ESCAPE.sub("", text):
-        if character != "\b":
-            kept.append(character)
-        elif kept and kept[-1] not in "\r\n":
-            kept.pop()
-    return "".join(kept)
 
 
 class _Stream:
@@ -84,7 +70,7 @@ class _Stream:
         self._pieces, self._held = [], 0
         if not pieces:
             return []
-        shown = plain(text)
+        shown = unstyled(text)
         masked = self._redactor.text(shown)
         if masked != shown or self._redactor.text(text) != text:
             self._dropping = cut
@@ -131,7 +117,7 @@ class Transcript:
             "width": size[0],
             "height": size[1],
             "timestamp": int(began.timestamp()),
-            "command": " ".join(redactor.argv(command)),
+            "command": shlex.join(redactor.argv(command)),
             "env": {"TERM": term} if term else {},
         }
         self._write(header)

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from diag.collectors.beside import transcript as module
-from diag.collectors.beside.transcript import Transcript, plain
-from diag.redact import Redactor
+from diag.collectors.beside.transcript import Transcript
+from diag.redact import Redactor, unstyled
 
 KEY = "-----BEGIN RSA PRIVATE KEY-----\r\nMIIEow{0}\r\nabcdef\r\n-----END RSA PRIVATE KEY-----\r\n"
 
@@ -41,7 +41,7 @@ def test_header_and_times(tmp_path: Path) -> None:
         "width": 80,
         "height": 24,
         "timestamp": 1767312000,
-        "command": "x --password [redacted:secret]",
+        "command": "x --password '[redacted:secret]'",
         "env": {"TERM": "xterm"},
     }
     assert events == [[0.0, "o", "one "], [1.0, "o", "two\r\n"], [2.0, "o", "end"]]
@@ -65,7 +65,7 @@ def test_header_and_times(tmp_path: Path) -> None:
 def test_no_secret_slips_through(tmp_path: Path, chunks: tuple[str, ...]) -> None:
     """However a secret arrives, it is not in the file."""
     text = output(written(tmp_path, *chunks))
-    assert "ter2" not in plain(text)
+    assert "ter2" not in unstyled(text)
     assert "redacted" in text or "left out" in text or text == "title\r\n"
 
 
