@@ -182,6 +182,29 @@ def made(evidence: Evidence) -> Made:
     return Made(capture, {name: data})
 
 
+def transcript(cast: bytes) -> Made:
+    """The capture of a command, with these bytes as its transcript."""
+    moment = now()
+    artifact = Artifact(
+        "transcript.cast",
+        "transcript",
+        "asciicast",
+        "application/x-asciicast",
+        len(cast),
+        hashlib.sha256(cast).hexdigest(),
+    )
+    capture = Capture(
+        new_capture_id(moment),
+        "exec",
+        "api",
+        stamp(moment),
+        instance(),
+        "exec: id (exit 0, 1.2 s)",
+        artifacts=(artifact,),
+    )
+    return Made(capture, {artifact.name: cast})
+
+
 def with_report(made: Made, data: bytes) -> Made:
     """The same capture with other bytes as its report."""
     old = made.capture.artifacts[0]

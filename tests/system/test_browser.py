@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import time
 from collections.abc import Callable, Iterator
@@ -410,3 +411,42 @@ def test_a_profile_is_read_without_scripts(viewer: Running, browser: Browser) ->
     expect(page.get_by_role("heading", level=1)).to_have_text("What changed")
     expect(page.locator("svg.icicle svg.grew").first).to_be_visible()
     context.close()
+
+
+CAST = [
+    {"version": 2, "width": 40, "height": 10, "command": "sh -c <b>x</b>"},
+    [0.1, "o", "\u001b[32mgreen\u001b[0m <img src=x onerror=alert(1)>\r\n"],
+    [0.3, "r", "60x12"],
+    [0.4, "o", "</script><script>alert(2)</script>\r\n"],
+    [0.5, "o", "\u001b[99999;99999H\u001b[99999@\u001b[99999L\u001b[2;1Hlast\u001b[K"],
+]
+
+
+def test_a_transcript_is_played(viewer: Running, page: Page, browser: Browser, complaints: list[str]) -> None:
+    """It plays, seeks and shows colours; without JavaScript all of it is there as text. Nothing in it is markup."""
+    made = deaths.transcript("\n".join(json.dumps(line) for line in CAST).encode())
+    viewer.deliver(made)
+
+    page.goto(f"{viewer.url}/captures/{made.id}")
+    screen = page.locator(".player .screen")
+    expect(screen).to_contain_text("<img src=x")
+    expect(screen.locator(".c2")).to_have_text("green")
+    page.locator(".player .seek").fill("250")
+    expect(screen).not_to_contain_text("last")
+    page.get_by_role("button", name="Play").click()
+    expect(screen).to_contain_text("last")
+    expect(page.get_by_role("button", name="Play")).to_be_visible()
+    page.locator(".player .seek").fill("900")
+    expect(screen).to_contain_text("</script><script>alert(2)")
+    expect(page.locator("#transcript img, #transcript b")).to_have_count(0)
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    page.set_viewport_size({"width": NARROW, "height": 900})
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    assert complaints == []
+
+    plain = browser.new_context(java_script_enabled=False)
+    still = plain.new_page()
+    still.goto(f"{viewer.url}/captures/{made.id}")
+    expect(still.locator("#transcript pre.output")).to_contain_text("green <img src=x")
+    expect(still.locator(".player")).to_be_hidden()
+    plain.close()
