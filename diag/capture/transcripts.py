@@ -39,5 +39,5 @@ def _refine(verb: str, collected: Collected, _: During) -> Refined:
 
 
 def _ended(ended_by: str, status: int) -> str:
-    words = {"itself": f"exit {status}", "timeout": "time limit", "idle": "idle too long", "lost": "steward killed"}
+    words = {"itself": f"exit {status}", "timeout": "time limit", "idle": "idle too long", "lost": "the instance ended"}
     return words.get(ended_by, f"ended by {ended_by}")

@@ -328,6 +328,24 @@ class TestContainer:
 
         wait_for(lambda: not marked(nap))
 
+    def test_instance_ends_meanwhile(self, podman: Podman, unique: str, home: Path, nap: str) -> None:
+        """With the container's first process all in it ends: what there was is kept, and why it ended is said."""
+        pid = podman.run(unique)
+        running = subprocess.Popen(
+            [*EXEC, "-q", unique, "--", "sh", "-c", f"echo ready; exec /bin/sleep {nap}"],
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        assert running.stdout is not None
+        assert running.stdout.readline() == "ready\n"
+
+        os.kill(pid, signal.SIGKILL)
+
+        running.communicate(timeout=TIMEOUT_S)
+        assert running.returncode == 128 + signal.SIGKILL
+        assert "the instance has ended" in manifest(home)["incomplete"][0]["reason"]
+        assert cast(home)[1] == "ready\r\n"
+
     def test_image_without_tools(self, podman: Podman, diag: Callable, unique: str) -> None:
         """What the image lacks is said, and this machine's program stands in: same pids, same files, same user."""
         podman.run(unique, bare=True, options=("--user", "1234:4321"))
@@ -343,6 +361,16 @@ class TestContainer:
         assert "home" not in lines
         assert "instance" in lines
         assert "/home" in answer.stderr
+
+
+def test_stopped_instance_stays_stopped(start: Callable, diag: Callable) -> None:
+    """A command runs beside a process that somebody has stopped, which is not continued."""
+    child = start("sleeping_threads.py")
+    child.send_signal(signal.SIGSTOP)
+    answer = diag("exec", "-q", str(child.pid), "--", "grep", "State", f"/proc/{child.pid}/status")
+    assert answer.stdout.split()[:2] == ["State:", "T"]
+    assert Path(f"/proc/{child.pid}/stat").read_text().split()[2] == "T"
+    child.send_signal(signal.SIGCONT)
 
 
 def test_plain_namespaces(diag: Callable, wait_for: Callable, nap: str) -> None:

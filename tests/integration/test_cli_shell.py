@@ -99,12 +99,12 @@ def events(home: Path) -> list[list[Any]]:
     return [json.loads(line) for line in path.read_text().splitlines()][1:]
 
 
-def test_session(podman: Podman, unique: str, terminal: Callable, home: Path) -> None:
+def test_session(podman: Podman, unique: str, terminal: Callable, wait_for: Callable, home: Path) -> None:
     """Keys, Ctrl-C, job control and a resize work; the status is the shell's, and the terminal is as it was."""
     podman.run(unique)
     shell = terminal("shell", unique)
     shell.until("# ")
-    assert shell.raw()
+    wait_for(shell.raw)
 
     shell.type("cat /proc/1/cmdline | head -c 7; echo\r")
     shell.until("/opt/py")
@@ -146,7 +146,7 @@ def test_terminal_is_given_back(start: Callable, terminal: Callable, wait_for: C
     child = start("sleeping_threads.py")
     shell = terminal("exec", str(child.pid), "--", "sh", "-c", "echo ready; sleep 10000")
     shell.until("ready")
-    assert shell.raw()
+    wait_for(shell.raw)
 
     shell.process.send_signal(number)
 

@@ -29,6 +29,7 @@ FILE_NAME = "transcript.cast"
 CAST = "application/x-asciicast"
 KILL_S = 30.0
 TIMED_OUT = 124  # as timeout(1) says it
+KILLED = 128 + 9
 
 
 class Beside:
@@ -118,7 +119,7 @@ def exit_status(outcome: Outcome) -> int:
         return TIMED_OUT
     if outcome.ended_by in signal.Signals.__members__:
         return 128 + signal.Signals[outcome.ended_by]
-    return 1 if outcome.status is None else outcome.status
+    return KILLED if outcome.status is None else outcome.status
 
 
 def _attend(
@@ -242,7 +243,8 @@ def _missing(outcome: Outcome, transcript: Transcript) -> Iterator[Missing]:
     reasons = {
         "timeout": "the command was ended at its time limit",
         "idle": "the command was ended because nothing was written or typed for too long",
-        "lost": "the steward of the command was killed, and the command with it",
+        "lost": "the instance has ended, and everything in its pid namespace with it",
+        "killed": "the steward of the command was killed, and the command with it",
     }
     if outcome.ended_by != "itself":
         yield Missing("command", reasons.get(outcome.ended_by, f"the command was ended: {outcome.ended_by}"))

@@ -29,7 +29,8 @@ ENDING = (signal.SIGTERM, signal.SIGHUP)
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """How it ended: `itself`, `timeout`, `idle`, `stopped`, `lost`, or the name of a signal that came for diag.
+    """How it ended: `itself`, `timeout`, `idle`, `stopped`, `lost` with the instance, `killed` with the
+    steward, or the name of a signal that came for diag.
 
     `message` is what the steward said where the command was never started.
     """
@@ -93,7 +94,7 @@ class Relay:
     def _hear(self) -> Mapping[str, Any] | None:
         received = self.control.recv(CHUNK_BYTES)
         if not received:
-            return {"ended": "lost"}
+            return {"ended": "killed"}
         *lines, self._said = (self._said + received).split(b"\n")
         for line in lines:
             message: Mapping[str, Any] = json.loads(line)

@@ -76,6 +76,7 @@ class Steward:
         self._terminal: int | None = order["terminal"]
         self._settings = termios.tcgetattr(self._terminal) if self._terminal is not None else None
         self._first = 0
+        self._early: list[int] = []  # signals that came before the command was there
         self._cgroup: leftovers.Cgroup | None = None
 
     def serve(self) -> None:
@@ -135,6 +136,8 @@ class Steward:
             if word == "started":
                 self._first = next(iter(leftovers.descendants(keeper)), 0)
                 _tell(self._told, {"started": True})
+                for number in self._early:
+                    self._signal(number)
             elif word == "status":
                 return "itself", int(rest[0])
             elif word == "exec":
@@ -146,10 +149,16 @@ class Steward:
         return ("" if said else "lost"), None
 
     def _obey(self, order: Mapping[str, Any]) -> str:
-        if "signal" in order and self._first:
-            with contextlib.suppress(ProcessLookupError, PermissionError):
-                os.killpg(self._first, order["signal"])
+        if "signal" in order:
+            self._signal(order["signal"])
         return str(order.get("end", ""))
+
+    def _signal(self, number: int) -> None:
+        if not self._first:
+            self._early.append(number)
+            return
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(self._first, number)
 
     def _finish(self, keeper: int, status: int | None, ended_by: str) -> None:
         killed = leftovers.kill_descendants(keeper)
