@@ -92,15 +92,16 @@ def take(
     refine: Callable[[Collected, During], Refined],
     witness: Callable[[], Witness | None] = lambda: None,
     alone: bool = True,
+    unfinished: str = "",
 ) -> Taken:
     """Collect, refine and commit. `witness` reads the black box of the process, where there is one.
 
-    Without `alone` other captures of the process may be under way.
+    Without `alone` other captures of the process may be under way. `unfinished` is its title should we be killed.
 
     Raises Busy, what the collector raises, and SpoolUnwritable.
     """
     moment, cpu = now(), _cpu_s()
-    capture = Capture(new_capture_id(moment), kind, "api", stamp(moment), subject.instance)
+    capture = Capture(new_capture_id(moment), kind, "api", stamp(moment), subject.instance, unfinished)
     with _alone_with(subject, settings) if alone else nullcontext(), _begin(capture, settings) as draft:
         began = time.monotonic()
         try:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 
 from diag.capture.take import During, File, Refined
 from diag.collectors.collector import Collected
+from diag.redact import Redactor
 from diag.report.reading import duration
 
-TITLE_COMMAND = 80
+TITLE_LENGTH = 90
 
 
 def refiner(verb: str) -> Callable[[Collected, During], Refined]:
@@ -20,14 +21,12 @@ def refiner(verb: str) -> Callable[[Collected, During], Refined]:
 
 def _refine(verb: str, collected: Collected, _: During) -> Refined:
     facts = collected.facts
-    line = shlex.join(facts["command"]) if verb == "exec" else ""
-    shown = line if len(line) <= TITLE_COMMAND else f"{line[: TITLE_COMMAND - 1]}…"
     (made,) = collected.files
     took = duration(facts["seconds"])
     left = facts["killed"]
     return Refined(
         files=(File(made.path.name, made.kind, made.format, made.content_type, made.path),),
-        title=f"{verb}{': ' if shown else ''}{shown} ({_ended(facts['ended_by'], facts['status'])}, {took})",
+        title=f"{_named(verb, facts['command'])} ({_ended(facts['ended_by'], facts['status'])}, {took})",
         facts=(
             f"{_ended(facts['ended_by'], facts['status'])} after {took}",
             facts["where"],
@@ -36,6 +35,16 @@ def _refine(verb: str, collected: Collected, _: During) -> Refined:
         redactions=facts["redactions"],
         status=facts["status"],
     )
+
+
+def unfinished(verb: str, command: Sequence[str]) -> str:
+    """The title of a capture whose diag was killed."""
+    return f"{_named(verb, Redactor().argv(command))} (diag was killed)"
+
+
+def _named(verb: str, command: Sequence[str]) -> str:
+    line = f"{verb}: {shlex.join(command)}" if verb == "exec" else verb
+    return line if len(line) <= TITLE_LENGTH else f"{line[: TITLE_LENGTH - 1]}…"
 
 
 def _ended(ended_by: str, status: int) -> str:

@@ -9,7 +9,7 @@ import click
 from diag import config
 from diag.agent import registry
 from diag.capture.take import take
-from diag.capture.transcripts import refiner
+from diag.capture.transcripts import refiner, unfinished
 from diag.cli.instances import complete
 from diag.cli.main import complain
 from diag.cli.taking import choose, conclude, subject_of
@@ -71,6 +71,7 @@ def run_beside(instance: str, asked: ExecAsked, verb: str, *, quiet: bool) -> in
         watch=watch,
         refine=refiner(verb),
         alone=False,
+        unfinished=unfinished(verb, asked.commands[0]),
     )
     try:
         conclude(taken, settings, beside_output=True, quiet=quiet)

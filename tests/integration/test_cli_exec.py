@@ -7,7 +7,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +45,21 @@ def marked(word: str) -> list[int]:
         if word.encode() in words and int(path.parent.name) != os.getpid():
             found.append(int(path.parent.name))
     return found
+
+
+@pytest.fixture
+def begin() -> Iterator[Callable[..., subprocess.Popen[str]]]:
+    """Starts commands, and kills those that a failed test has left."""
+    begun: list[subprocess.Popen[str]] = []
+
+    def run(command: list[str], **options: Any) -> subprocess.Popen[str]:
+        begun.append(subprocess.Popen(command, **options))
+        return begun[-1]
+
+    yield run
+    for process in begun:
+        process.kill()
+        process.communicate(timeout=TIMEOUT_S)
 
 
 @pytest.fixture
@@ -142,11 +157,11 @@ def test_silence_ends_it(start: Callable, diag: Callable, home: Path, nap: str) 
     assert marked(nap) == []
 
 
-def test_interrupt_goes_to_the_command(start: Callable, home: Path) -> None:
+def test_interrupt_goes_to_the_command(begin: Callable, start: Callable, home: Path) -> None:
     """Ctrl-C is the command's: it may handle it, and its own status counts."""
     child = start("sleeping_threads.py")
     command = ["sh", "-c", "trap 'echo caught; exit 5' INT; echo ready; while :; do sleep 0.05; done"]
-    running = subprocess.Popen([*EXEC, "-q", str(child.pid), "--", *command], stdout=subprocess.PIPE, text=True)
+    running = begin([*EXEC, "-q", str(child.pid), "--", *command], stdout=subprocess.PIPE, text=True)
     assert running.stdout is not None
     assert running.stdout.readline() == "ready\n"
 
@@ -157,10 +172,10 @@ def test_interrupt_goes_to_the_command(start: Callable, home: Path) -> None:
     assert "caught" in cast(home)[1]
 
 
-def test_termination_ends_it_and_keeps_it(start: Callable, home: Path, nap: str) -> None:
+def test_termination_ends_it_and_keeps_it(begin: Callable, start: Callable, home: Path, nap: str) -> None:
     """SIGTERM for diag ends the command; what there was is kept."""
     child = start("sleeping_threads.py")
-    running = subprocess.Popen(
+    running = begin(
         [*EXEC, "-q", str(child.pid), "--", "sh", "-c", f"echo ready; sleep {nap}"], stdout=subprocess.PIPE, text=True
     )
     assert running.stdout is not None
@@ -203,8 +218,11 @@ def test_probe_is_not_handed_on(start: Callable, diag: Callable) -> None:
     assert [line for line in seen if line.startswith("DIAG_") and not line.startswith("DIAG_EXEC=")] == []
 
 
-def test_no_privilege_is_needed_for_ones_own(home: Path, nap: str) -> None:
-    """A user runs commands beside processes of that user; beside others it is said what that would take."""
+def test_no_privilege_is_needed_for_ones_own(home: Path, nap: str, wait_for: Callable) -> None:
+    """A user runs commands beside processes of that user, also in user namespaces that the user made.
+
+    Beside others it is said what that would take.
+    """
     if os.geteuid() != 0:
         pytest.skip("needs root, to become somebody else")
     # Only so that this Python can be read wherever it is installed: it is no capability to enter or to become.
@@ -215,6 +233,7 @@ def test_no_privilege_is_needed_for_ones_own(home: Path, nap: str) -> None:
         folder.mkdir(exist_ok=True)
         os.chown(folder, 65534, 65534)
     theirs = subprocess.Popen([*nobody, "--inh-caps", "-all", "sleep", "10000"])
+    apart = subprocess.Popen([*user, "unshare", "-mpnuiU", "--map-root-user", "--fork", "--mount-proc", "sleep", nap])
     others = subprocess.Popen(["sleep", "10000"])
 
     def run(pid: int, *command: str) -> subprocess.CompletedProcess[str]:
@@ -222,15 +241,22 @@ def test_no_privilege_is_needed_for_ones_own(home: Path, nap: str) -> None:
         return subprocess.run(whole, capture_output=True, text=True, timeout=TIMEOUT_S, check=False)
 
     try:
-        answer = run(theirs.pid, "sh", "-c", f"id -u; grep CapPrm /proc/self/status; (setsid sleep {nap} &)")
+        answer = run(theirs.pid, "sh", "-c", f"id -u; grep CapPrm /proc/self/status; (setsid sleep 1{nap} &)")
         refused = run(others.pid, "true")
+        children = Path(f"/proc/{apart.pid}/task/{apart.pid}/children")
+        wait_for(children.read_text)
+        wait_for(lambda: Path(f"/proc/{children.read_text().strip()}/comm").read_text() == "sleep\n")
+        inside = run(int(children.read_text()), "sh", "-c", f"id -u; cat /proc/1/comm; (setsid sleep {nap[::-1]} &)")
     finally:
-        for process in (theirs, others):
+        for process in (theirs, others, apart):
+            for child in Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split():
+                os.kill(int(child), signal.SIGKILL)
             process.kill()
             process.wait(TIMEOUT_S)
 
     assert (answer.stderr, answer.stdout.split()) == ("", ["65534", "CapPrm:", "0" * 16])
-    assert marked(nap) == []
+    assert (inside.stderr, inside.stdout) == ("", "0\nsleep\n")
+    assert marked(nap) == marked(nap[::-1]) == []
     assert refused.returncode == 3
     assert "CAP_SYS_PTRACE" in refused.stderr
 
@@ -293,11 +319,13 @@ class TestContainer:
         assert Path(f"/proc/{pid}/task/{pid}/children").read_text() == ""
         assert "what it had left running was ended: 1" in answer.stderr
 
-    def test_diag_is_killed(self, podman: Podman, unique: str, nap: str, wait_for: Callable, home: Path) -> None:
+    def test_diag_is_killed(
+        self, begin: Callable, podman: Podman, diag: Callable, unique: str, nap: str, wait_for: Callable, home: Path
+    ) -> None:
         """kill -9 of diag leaves nothing running, not even a daemon in the container; the transcript is found later."""
         podman.run(unique)
         script = f"{DAEMON.format(nap)}; echo ready; exec /bin/sleep {nap}"
-        running = subprocess.Popen([*EXEC, unique, "--", "sh", "-c", script], stdout=subprocess.PIPE, text=True)
+        running = begin([*EXEC, unique, "--", "sh", "-c", script], stdout=subprocess.PIPE, text=True)
         assert running.stdout is not None
         assert running.stdout.readline() == "ready\n"
         wait_for(lambda: len(marked(nap)) == 2)
@@ -306,14 +334,19 @@ class TestContainer:
         running.communicate(timeout=TIMEOUT_S)
 
         wait_for(lambda: not marked(nap))
+        (found,) = json.loads(diag("ls", "--json").stdout)
+        assert found["title"].endswith("(diag was killed)")
+        assert [artifact["name"] for artifact in found["artifacts"]] == ["transcript.cast"]
         (path,) = home.rglob("transcript.cast")
         assert "ready" in path.read_text()
 
-    def test_everybody_outside_is_killed(self, podman: Podman, unique: str, nap: str, wait_for: Callable) -> None:
+    def test_everybody_outside_is_killed(
+        self, begin: Callable, podman: Podman, unique: str, nap: str, wait_for: Callable
+    ) -> None:
         """Even where the steward goes with diag, nothing stays."""
         podman.run(unique)
         script = f"{DAEMON.format(nap)}; echo ready; exec /bin/sleep {nap}"
-        running = subprocess.Popen([*EXEC, unique, "--", "sh", "-c", script], stdout=subprocess.PIPE, text=True)
+        running = begin([*EXEC, unique, "--", "sh", "-c", script], stdout=subprocess.PIPE, text=True)
         assert running.stdout is not None
         assert running.stdout.readline() == "ready\n"
         wait_for(lambda: len(marked(nap)) == 2)
@@ -328,10 +361,10 @@ class TestContainer:
 
         wait_for(lambda: not marked(nap))
 
-    def test_instance_ends_meanwhile(self, podman: Podman, unique: str, home: Path, nap: str) -> None:
+    def test_instance_ends_meanwhile(self, begin: Callable, podman: Podman, unique: str, home: Path, nap: str) -> None:
         """With the container's first process all in it ends: what there was is kept, and why it ended is said."""
         pid = podman.run(unique)
-        running = subprocess.Popen(
+        running = begin(
             [*EXEC, "-q", unique, "--", "sh", "-c", f"echo ready; exec /bin/sleep {nap}"],
             stdout=subprocess.PIPE,
             text=True,
