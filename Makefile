@@ -4,8 +4,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMPS := .stamps
-TOOLS_TEST := chromium gcc g++ readelf node pg_ctlcluster unshare setpriv
-APT_TEST := binutils chromium fonts-dejavu-core g++ gcc libc6-dev nodejs postgresql util-linux
+TOOLS_TEST := chromium gcc g++ readelf node pg_ctlcluster unshare setpriv strace mkfs.ext4
+APT_TEST := binutils chromium e2fsprogs fonts-dejavu-core g++ gcc libc6-dev mount nodejs postgresql strace util-linux
 
 help:  ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -49,7 +49,10 @@ demo: $(STAMPS)/dev  ## a shop dies in three ways, and each death has a page; CH
 bench: $(STAMPS)/bench  ## what diag costs, beside its peers, in the same run; ARGS="--quick --only startup"
 	$(BIN)/python bench/run.py $(ARGS)
 
+durability: $(STAMPS)/dev $(STAMPS)/apt-test  ## looks for lost captures in 3,200 trials; ARGS="--trials 300 --only disk --seed 7"
+	PYTHONPATH=tests $(BIN)/python -m durability $(ARGS)
+
 clean:  ## remove what make made
 	rm -rf $(VENV) $(STAMPS) .pytest_cache .mypy_cache .ruff_cache .demo
 
-.PHONY: help apt-install lint types test demo bench clean
+.PHONY: help apt-install lint types test demo bench durability clean
