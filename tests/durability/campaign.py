@@ -26,7 +26,7 @@ from durability.stores import Stores
 from durability.summary import Summary
 from durability.trial import EVERY, Outcome, Trial
 
-WORKERS = 2
+WORKERS = 4  # twice the cores of the smallest machine: most of a trial is waiting
 _EVERY_S = 5.0
 
 

@@ -41,6 +41,7 @@ class Child:
             os.setpgid(self.pid, self.pid)
         fcntl.fcntl(said, fcntl.F_SETPIPE_SZ, 1024 * 1024)  # nobody reads before its end
         self._said, self._opening = said, opening
+        self._heard = b""
         self.status: int | None = None
         self.hung = False
         if not gated:
@@ -80,16 +81,21 @@ class Child:
         self.wait()
         if self._said < 0:
             return []
-        chunks = []
         while chunk := os.read(self._said, 65536):
-            chunks.append(chunk)
+            self._heard += chunk
         os.close(self._said)
         self._said = -1
-        return [json.loads(line) for line in b"".join(chunks).splitlines()]
+        return [json.loads(line) for line in self._heard.splitlines()]
 
-    def hears(self, limit_s: float) -> bool:
-        """Whether it says something, or ends, before the time is up; nothing is read."""
-        return bool(select.select([self._said], [], [], limit_s)[0])
+    def await_word(self, word: str, times: int) -> None:
+        """Wait until it has said a line with this key so often, or has ended."""
+        while self._heard.count(f'"{word}":'.encode()) < times:
+            if not select.select([self._said], [], [], LIMIT_S)[0]:
+                raise RuntimeError(f"it does not say {word!r}: {self._heard!r}")
+            chunk = os.read(self._said, 65536)
+            if not chunk:
+                return
+            self._heard += chunk
 
 
 def _be(work: Work, environ: Mapping[str, str], output: Path, saying: int, gate: int) -> None:

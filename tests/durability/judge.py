@@ -57,6 +57,13 @@ def check_identity(look: Look, outcome: Outcome) -> None:
         outcome.uncounted.append(f"received {account['received']} is not the sum {parts}: {account}")
 
 
+def check_store(ledger: Ledger, objects: Objects, outcome: Outcome) -> None:
+    """At any moment, what has a manifest in the store is whole there: artifacts come first."""
+    for one, prefix in _stored(objects).items():
+        files = {key.removeprefix(prefix): data for key, data in objects.items() if key.startswith(prefix)}
+        outcome.doubled += [f"{one} in the store: {wrong}" for wrong in _wrong(ledger, one, files)]
+
+
 def check_children(place: Place, statuses: Mapping[str, int], outcome: Outcome) -> None:
     """Nobody may end by an exception that nobody expected."""
     for name, status in statuses.items():
@@ -86,9 +93,7 @@ def _stored(objects: Objects) -> dict[str, str]:
 def _check_bytes(
     ledger: Ledger, objects: Objects, stored: Mapping[str, str], waiting: Mapping[str, Path], outcome: Outcome
 ) -> None:
-    for one, prefix in stored.items():
-        files = {key.removeprefix(prefix): data for key, data in objects.items() if key.startswith(prefix)}
-        outcome.doubled += [f"{one} in the store: {wrong}" for wrong in _wrong(ledger, one, files)]
+    check_store(ledger, objects, outcome)
     for one, folder in waiting.items():
         files = {path.name: path.read_bytes() for path in folder.iterdir() if not path.name.startswith(".")}
         outcome.lost += [f"{one} in the spool: {wrong}" for wrong in _wrong(ledger, one, files)]
@@ -126,6 +131,8 @@ def _differences(plan: Plan, manifest: Mapping[str, Any], files: Mapping[str, by
             wrong.append(f"{name} has bytes that were never written")
         elif not manifest.get("incomplete"):
             wrong.append(f"{name} is not whole, and nothing says so")
+    if whole and manifest.get("incomplete"):
+        wrong.append(f"it was acknowledged whole, and says {manifest['incomplete']}")
     what = (manifest.get("kind"), manifest.get("title"), manifest.get("instance", {}).get("name"))
     if what != (plan.kind, "ValueError: no price", "shop"):
         wrong.append(f"its manifest says {what}")

@@ -8,7 +8,7 @@ from functools import partial
 
 from durability import ledger, work
 from durability.bench import Bench
-from durability.judge import check_children, check_identity, judge
+from durability.judge import check_children, check_identity, check_store, judge
 from durability.ledger import Ledger
 from durability.stores import KINDS
 from durability.trial import Outcome, Trial
@@ -36,6 +36,7 @@ def _run(kind: str, bench: Bench, chance: random.Random) -> Outcome:
             for line in child.said():
                 book.hear(line)
             check_children(place, {"the agent": child.status or 0}, outcome)
+            check_store(book, corner.objects(), outcome)
             if chance.random() < 0.3:
                 check_identity(place.look(), outcome)
         return judge(book, place, place.drain(), corner.objects(), outcome)

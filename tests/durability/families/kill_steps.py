@@ -11,7 +11,7 @@ from pathlib import Path
 
 from durability import ledger, work
 from durability.bench import Bench
-from durability.judge import check_children, check_identity, judge
+from durability.judge import check_children, check_identity, check_store, judge
 from durability.ledger import Ledger, Plan
 from durability.place import NOWHERE, Place
 from durability.steps import DISK, NETWORK, Step, kill_at, steps
@@ -143,6 +143,7 @@ def _run(scene: Scene, step: Step, bench: Bench, chance: random.Random) -> Outco
         for line in child.said():
             book.hear(line)
         check_children(place, {"the child": child.status or 0}, outcome)
+        check_store(book, corner.objects(), outcome)
         if chance.random() < 0.3:
             check_identity(place.look(), outcome)
         return judge(book, place, place.drain(), corner.objects(), outcome, excuses=scene.excuses)

@@ -106,11 +106,12 @@ def _by_chance(way: str, bench: Bench, chance: random.Random) -> Outcome:
 
 def _one_cut(way: str, one: Disk, place: Place, book: Ledger, folder: Path, chance: random.Random) -> None:
     plans = [ledger.plan(chance.randint(0, 60_000), chance.randint(1, 9_000)) for _ in range(chance.randint(1, 4))]
-    does = work.agent(plans) if chance.random() < 0.6 else work.record(plans, adopt=chance.random() < 0.5)
-    child = place.start(does)
     if way == "answered":
-        child.hears(LONGEST_S)
-    time.sleep(chance.random() * (0.02 if way == "answered" else LONGEST_S))  # the moment of the cut is by chance
+        child = place.start(work.record(plans, after=lambda: time.sleep(LIMIT_S)))
+        child.await_word("committed", 1)  # and nothing is written any more, so nothing else makes it durable
+    else:
+        child = place.start(work.agent(plans) if chance.random() < 0.6 else work.record(plans, adopt=True))
+        time.sleep(chance.random() * LONGEST_S)  # the moment of the cut is by chance
     if way == "copy":
         child.kill(signal.SIGSTOP)
         _stands_still(child.pid)
