@@ -15,10 +15,10 @@ from pathlib import Path
 from typing import NoReturn
 
 from durability.campaign import run
+from durability.disks import INSIDE
 from durability.families import FAMILIES
 
 FULL = 3200
-_INSIDE = "DURABILITY_INSIDE"
 
 
 def main() -> int:
@@ -29,7 +29,9 @@ def main() -> int:
     parser.add_argument("--seed", type=int, help="repeats a campaign; by chance where it is not given")
     parser.add_argument("--trial", default="", metavar="FAMILY/NAME", help="one trial alone, with --seed")
     asked = parser.parse_args()
-    if os.geteuid() == 0 and shutil.which("unshare") and _INSIDE not in os.environ:
+    if not shutil.which("strace"):
+        raise SystemExit("strace is not installed; `make durability` as root installs it.")
+    if INSIDE not in os.environ and _may_go_inside():
         _go_inside()
     signal.signal(signal.SIGTERM, _stop)
     families = [asked.trial.split("/")[0]] if asked.trial else asked.only or list(FAMILIES)
@@ -42,7 +44,7 @@ def _campaign(seed: int, count: int, families: list[str], trial: str) -> int:
     # Under a short name, because a Unix socket's path ends at 107 bytes.
     folder = Path(tempfile.mkdtemp(prefix="dd", dir="/tmp"))
     try:
-        if _INSIDE in os.environ:  # memory, which is quick, and is gone with the namespace
+        if INSIDE in os.environ:  # memory, which is quick, and is gone with the namespace
             subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4g", "none", str(folder)], check=True)
         print(f"seed {seed}", file=sys.stderr, flush=True)
         summary = run(folder / "w", seed, count, families, trial)
@@ -57,9 +59,16 @@ def _campaign(seed: int, count: int, families: list[str], trial: str) -> int:
     return 1 if summary.failures else 0
 
 
+def _may_go_inside() -> bool:
+    """Root may, but not in every container."""
+    if os.geteuid() != 0 or not shutil.which("unshare"):
+        return False
+    return subprocess.run(["unshare", "--mount", "true"], stderr=subprocess.DEVNULL, check=False).returncode == 0
+
+
 def _go_inside() -> NoReturn:
     """Whatever is mounted from here on is unmounted by the kernel when the last process of this is gone."""
-    os.environ[_INSIDE] = "1"
+    os.environ[INSIDE] = "1"
     command = ["unshare", "--mount", "--propagation", "private", sys.executable, "-m", "durability", *sys.argv[1:]]
     os.execvp("unshare", command)
 

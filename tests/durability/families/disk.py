@@ -17,11 +17,7 @@ from durability.place import NOWHERE, Place
 from durability.trial import Outcome, Trial
 
 WAYS = ("full", "full-first", "full-tmpfs", "filling", "inodes", "read-only", "read-only-first", "store-full")
-
-
-def missing() -> str:
-    """Why these trials cannot be made here; empty where they can."""
-    return power.missing()
+missing = disks.missing
 
 
 def trials(count: int, seed: int, bench: Bench) -> list[Trial]:

@@ -7,7 +7,6 @@ again, which replays its journal, and `diag flush` goes on.
 
 from __future__ import annotations
 
-import os
 import random
 import signal
 import time
@@ -28,13 +27,7 @@ from durability.work import Work
 
 SIZES = (900, 40_000)
 LONGEST_S = 0.2
-
-
-def missing() -> str:
-    """Why these trials cannot be made here; empty where they can."""
-    if os.geteuid() != 0:
-        return "mounting needs root"
-    return f"{', '.join(disks.tools())} not found" if disks.tools() else ""
+missing = disks.missing
 
 
 def trials(count: int, seed: int, bench: Bench) -> list[Trial]:
