@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from diag.model import MANIFEST, valid_id
+from diag.spool import id_of
 from durability.children import FAILED, Child
 from durability.work import Work, flush, stated
 
@@ -99,11 +100,12 @@ class Place:
 
     def waiting(self) -> dict[str, Path]:
         """The captures that wait in the spool, by id, with their folders."""
-        return {path.parent.name: path.parent for path in self._glob(WAITING) if valid_id(path.parent.name)}
+        found = [path.parent for path in self._glob(WAITING)]
+        return {id_of(folder): folder for folder in found if valid_id(id_of(folder))}
 
     def quarantined(self) -> dict[str, Path]:
         """The captures that are set aside."""
-        return {path.name: path for path in self._glob(QUARANTINED) if valid_id(path.name) and path.is_dir()}
+        return {id_of(path): path for path in self._glob(QUARANTINED) if valid_id(id_of(path)) and path.is_dir()}
 
     def published(self) -> bool:
         """Whether an agent has written down whom it watches."""
@@ -116,7 +118,7 @@ class Place:
     def _glob(self, pattern: str) -> list[Path]:
         for _ in range(_LOOKS):
             with suppress(FileNotFoundError):  # a folder that was moved while it was looked at
-                return list(self.state.glob(pattern))
+                return [path for place in (self.state, self.run_dir) for path in place.glob(pattern)]
         raise RuntimeError(f"{self.state} does not hold still.")
 
     def log(self) -> str:

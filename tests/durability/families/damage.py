@@ -7,6 +7,7 @@ from functools import partial
 from pathlib import Path
 
 from diag.model import MANIFEST
+from diag.spool import id_of
 from durability import ledger, work
 from durability.bench import Bench
 from durability.families.kill_steps import written
@@ -87,12 +88,12 @@ def _damage(victims: list[Path], what: str, way: str, chance: random.Random) -> 
     first, second = victims[0], victims[1]
     if way == "swap":
         _swap(first / name, second / name)
-        return {first.name, second.name}
+        return {id_of(first), id_of(second)}
     if way == "folders":
         _swap(first, second)
-        return {first.name, second.name}
+        return {id_of(first), id_of(second)}
     _spoil(first / name, way, chance)
-    return {first.name}
+    return {id_of(first)}
 
 
 def _damage_own(spool: Path, way: str, chance: random.Random) -> bool:
