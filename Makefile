@@ -4,9 +4,9 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMPS := .stamps
-TOOLS_TEST := busybox chromium gcc g++ go readelf node perf pg_ctlcluster podman runc unshare setpriv
-APT_TEST := binutils busybox-static catatonit chromium conmon fonts-dejavu-core g++ gcc golang-go iptables libc6-dev \
-	linux-perf netavark nodejs podman postgresql runc util-linux
+TOOLS_TEST := busybox chromium gcc g++ go mkfs.ext4 readelf node perf pg_ctlcluster podman runc unshare setpriv strace
+APT_TEST := binutils busybox-static catatonit chromium conmon e2fsprogs fonts-dejavu-core g++ gcc golang-go iptables \
+	libc6-dev linux-perf mount netavark nodejs podman postgresql runc strace util-linux
 
 help:  ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -50,7 +50,10 @@ demo: $(STAMPS)/dev  ## a shop dies in three ways, and each death has a page; CH
 bench: $(STAMPS)/bench  ## what diag costs, beside its peers, in the same run; ARGS="--quick --only startup"
 	$(BIN)/python bench/run.py $(ARGS)
 
+durability: $(STAMPS)/dev $(STAMPS)/apt-test  ## looks for lost captures in 3,200 trials; ARGS="--trials 300 --only disk --seed 7"
+	PYTHONPATH=tests $(BIN)/python -m durability $(ARGS)
+
 clean:  ## remove what make made
 	rm -rf $(VENV) $(STAMPS) .pytest_cache .mypy_cache .ruff_cache .demo
 
-.PHONY: help apt-install lint types test demo bench clean
+.PHONY: help apt-install lint types test demo bench durability clean

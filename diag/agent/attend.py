@@ -23,7 +23,7 @@ from diag.agent.watched import Circumstances, Watched, evidence_of_end, evidence
 from diag.collectors import cgroup, proc
 from diag.config import Settings
 from diag.errors import DiagError
-from diag.evidence import Ended
+from diag.evidence import Ended, Evidence
 from diag.model import Missing
 from diag.probe.diag_probe import layout
 
@@ -141,15 +141,23 @@ class Attendant:
         if self.asked and end.level == "EVENT":
             sentence = f"{exits.signal_name(self.asked)} was sent to the instance"
             ended = replace(ended, evidence=(*ended.evidence, sentence), asked=self.asked)
-        self.recorder.submit(evidence_of_end(process, ended, end.level, end.trigger, self._around()), end.kind)
-        process.recorded = True
+        self._submit(process, evidence_of_end(process, ended, end.level, end.trigger, self._around()), end.kind)
 
     def record_without_end(self, process: Watched) -> None:
         """An exception whose process lives on, because other threads do: recorded once, now."""
         if process.fatal is None or process.recorded:
             return
         still = Ended(evidence=(f"the process still ran {LINGER_S:.0f} s after its main thread's exception",))
-        self.recorder.submit(evidence_of_end(process, still, "FULL", "exception", self._around()), "crash")
+        self._submit(process, evidence_of_end(process, still, "FULL", "exception", self._around()), "crash")
+
+    def let_go(self, process: Watched) -> None:
+        """Nothing more comes of it. Its black box stays until its record is kept: until then we may be killed."""
+        process.close()
+        self.recorder.afterwards(process.remove_box)
+
+    def _submit(self, process: Watched, evidence: Evidence, kind: str) -> None:
+        process.claim(evidence.capture_id)
+        self.recorder.submit(evidence, kind)
         process.recorded = True
 
     def _around(self) -> Circumstances:

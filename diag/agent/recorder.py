@@ -28,6 +28,13 @@ class Recorder:
         """Record this soon."""
         self._later(lambda: self._record(evidence, kind))
 
+    def afterwards(self, work: Callable[[], None]) -> None:
+        """Do this when all that was submitted is recorded."""
+        if self._thread is None:
+            work()
+        else:
+            self._waiting.put(work)
+
     def warm_up(self) -> None:
         """A record is coming: load what it needs, while the one who asks reads the process."""
         self._later(_load)
@@ -74,8 +81,9 @@ class Recorder:
         from diag import spool
 
         try:
-            found = spool.recover(self._settings)
-            if recover(self._settings) or found:
+            # Black boxes first: what a draft was to become is taken from there, whole.
+            count = recover(self._settings)
+            if spool.recover(self._settings) or count:
                 self._delivery.wake()
         except DiagError as error:
             say(f"diag: what an earlier agent left was not recovered: {error} {error.help_text}")

@@ -15,8 +15,10 @@ from diag.agent import registry
 from diag.agent.blackbox import Box, exception_seen, moment_of, request_link, threads_seen
 from diag.agent.registry import Target
 from diag.config import Settings
+from diag.errors import DiagError, SpoolUnwritable
 from diag.evidence import Ended, Evidence
-from diag.model import Instance, Missing, new_capture_id, stamp
+from diag.model import Instance, Missing, new_capture_id, stamp, valid_id
+from diag.model import moment_of as time_of_id
 from diag.probe.diag_probe import layout
 from diag.spool import unfinished
 
@@ -61,9 +63,6 @@ def _alone(folder: Path) -> Iterator[bool]:
 
 
 def _recover_instance(target: Target, folder: Path, settings: Settings) -> int:
-    # Late: most calls find nothing to record.
-    from diag.capture.reports import record
-
     count, living = 0, registry.alive(target.pid, target.start_ticks)
     for path in sorted((folder / layout.BOX_FOLDER).glob(f"*{layout.BOX_SUFFIX}")):
         known = _KNOWN.fullmatch(path.name)
@@ -72,25 +71,49 @@ def _recover_instance(target: Target, folder: Path, settings: Settings) -> int:
             living = True
             continue
         box = Box.open(path)
-        if box is not None and not box.left_cleanly:
-            record(_evidence(box, pid, target), settings=settings, kind="crash")
-            count += 1
+        # An exception that nobody caught ends the interpreter by its exit handlers.
+        if box is not None and (not box.left_cleanly or box.fatal()):
+            count += _record_once(_evidence(box, pid, target, _claimed(path)), settings)
         path.unlink(missing_ok=True)
     if not living:
         shutil.rmtree(folder, ignore_errors=True)
     return count
 
 
-def _evidence(box: Box, pid: int, target: Target) -> Evidence:
+def _claimed(box: Path) -> str | None:
+    """The id that the killed agent had given to this end, if it came so far."""
+    try:
+        said = registry.claim_path(box).read_text()
+    except OSError:
+        return None
+    return said if valid_id(said) else None
+
+
+def _record_once(evidence: Evidence, settings: Settings) -> bool:
+    """Record it, unless the agent had done so before it was killed. Raises SpoolUnwritable."""
+    # Late: most calls find nothing to record.
+    from diag.capture.reports import record
+
+    try:
+        record(evidence, settings=settings, kind="crash")
+    except SpoolUnwritable:
+        raise
+    except DiagError:
+        return False  # the spool has this very capture, or somebody who lives is writing it
+    return True
+
+
+def _evidence(box: Box, pid: int, target: Target, claimed: str | None) -> Evidence:
     fatal, witness, header = box.fatal(), box.witness(), box.header()
     started = header.get("started")
     link = request_link(fatal) if fatal else None
     links = [link] if link else []
     links += [request.link for request in witness.in_flight if request.request_id or request.trace_id]
     moments = [moment_of(fatal)] if fatal else [request.started for request in witness.in_flight]
+    moment = time_of_id(claimed) if claimed else max((one for one in moments if one), default=datetime.now(UTC))
     return Evidence(
-        capture_id=new_capture_id(),
-        time=max((moment for moment in moments if moment), default=datetime.now(UTC)),
+        capture_id=claimed or new_capture_id(moment),  # not of now: the next diag may have come days later
+        time=moment,
         instance=Instance(
             service=target.service,
             name=target.name,
@@ -106,8 +129,14 @@ def _evidence(box: Box, pid: int, target: Target) -> Evidence:
         level="FULL" if fatal else "OUTSIDE",
         threads=threads_seen(fatal, pid) if fatal else (),
         exception=exception_seen(fatal["exception"]) if fatal else None,
-        ended=Ended(evidence=(f"{_GONE}; its black box was not closed, so the interpreter did not exit by itself",)),
+        ended=Ended(evidence=(f"{_GONE}; {_how(box)}",)),
         witness=witness,
         links=tuple(dict.fromkeys(links)),
         incomplete=(Missing("exit", _GONE), Missing("resourceUsage", _GONE)),
     )
+
+
+def _how(box: Box) -> str:
+    if box.left_cleanly:
+        return "its black box has the exception, and the interpreter exited by itself"
+    return "its black box was not closed, so the interpreter did not exit by itself"

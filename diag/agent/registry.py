@@ -115,6 +115,11 @@ def box_path(run_dir: Path, pid: int, ticks: int) -> Path:
     return run_dir / layout.BOX_FOLDER / f"{pid}.{ticks}{layout.BOX_SUFFIX}"
 
 
+def claim_path(box: Path) -> Path:
+    """Where it stands which capture the end of a black box's process becomes."""
+    return box.with_suffix(".claim")
+
+
 def _find_pid(settings: Settings, pid: int) -> Target:
     ticks = start_ticks(pid)
     if ticks is None:

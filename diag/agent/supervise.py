@@ -163,7 +163,7 @@ class Supervisor:
         self._attendant.record_events(process)
         self._attendant.record_end(process, ended)
         self._unlink(process)
-        process.close()
+        self._attendant.let_go(process)
         del self._processes[process.pid]
         self._overdue.pop(process.pid, None)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
 from dataclasses import dataclass, field, replace
@@ -9,6 +10,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from diag.agent import registry
 from diag.agent.blackbox import Box, exception_seen, moment_of, request_link, threads_seen
 from diag.agent.freeze import Frozen
 from diag.agent.registry import Target
@@ -48,11 +50,22 @@ class Watched:
             self.link = None
 
     def close(self) -> None:
-        """Let go of every descriptor and of the black box."""
+        """Let go of every descriptor."""
         self.unlink()
         os.close(self.pidfd)
+
+    def claim(self, capture_id: str) -> None:
+        """Note beside the black box which capture its end becomes: who finishes for a killed agent makes no other."""
         if self.box_path is not None:
-            self.box_path.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):
+                registry.claim_path(self.box_path).write_text(capture_id)
+
+    def remove_box(self) -> None:
+        """Its end is recorded, and nobody needs the black box any more."""
+        if self.box_path is not None:
+            for path in (self.box_path, registry.claim_path(self.box_path)):
+                with contextlib.suppress(OSError):
+                    path.unlink()
 
 
 @dataclass(frozen=True, slots=True)

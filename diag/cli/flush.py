@@ -66,7 +66,7 @@ def _recover(settings: Settings) -> tuple[int, DiagError | None]:
 
     count: int = 0
     trouble: DiagError | None = None
-    steps: tuple[Callable[[], int], ...] = (lambda: len(spool.recover(settings)), lambda: recover(settings))
+    steps: tuple[Callable[[], int], ...] = (lambda: recover(settings), lambda: len(spool.recover(settings)))
     for step in steps:
         try:
             count += step()

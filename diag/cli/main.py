@@ -98,8 +98,8 @@ def _finish_leftovers() -> None:
     try:
         settings = load()
         if leftovers(settings):
-            spool.recover(settings)
             recover(settings)
+            spool.recover(settings)
     except DiagError as error:
         complain(error)  # what was asked for may work all the same
 

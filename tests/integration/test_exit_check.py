@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from spooled import MIB, make_capture, put_capture
 
-from diag.capture import encode, prepare
+from diag.capture.reports import encode, prepare
 from diag.config import Settings
 from diag.model import Capture
 from diag.spool import Account, Spool, id_of

@@ -18,7 +18,7 @@ from machine import missing
 from spooled import MIB, make_capture, put_capture
 
 from diag import config, spool
-from diag.capture import Prepared, deliver, keep
+from diag.capture.reports import Prepared, deliver, keep
 from diag.cli.captures import Captures
 from diag.config import Settings
 from diag.errors import SpoolUnwritable
