@@ -17,6 +17,7 @@ COMMANDS = {
     "profile": "diag.cli.profile:profile",
     "exec": "diag.cli.exec:exec_",
     "shell": "diag.cli.shell:shell",
+    "tcpdump": "diag.cli.tcpdump:tcpdump",
     "ps": "diag.cli.ps:ps",
     "ls": "diag.cli.ls:ls",
     "show": "diag.cli.show:show",

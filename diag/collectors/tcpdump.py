@@ -15,15 +15,14 @@ from diag.collectors import external, network
 from diag.collectors.asked import PacketsAsked
 from diag.collectors.collector import Collected, Made, Subject, Watch
 from diag.collectors.pcap_sink import PcapSink
-from diag.collectors.proc import start_ticks
-from diag.errors import CannotAttach, ToolFailed, ToolMissing, UsageError
+from diag.collectors.procfs import ProcFolder, parse_stat
+from diag.errors import CannotAttach, NoSuchInstance, ToolFailed, ToolMissing, UsageError
 from diag.model import Missing
 
 RAW_NAME = ".packets.pcap"  # what it holds is not fit to be kept as it is
 LINK = "LINUX_SLL2"  # what `-i any` yields: it says the interface of each packet
 GRACE_S = 10.0
 BUFFER_KIB = 16_384
-SHORTEST_S = 0.1
 _DROPPED_TO = ("tcpdump", "nobody")
 _STATISTICS = re.compile(r"(\d+) packets? (captured|received by filter|dropped by kernel|dropped by interface)")
 _ADVICE = (
@@ -51,7 +50,7 @@ class Tcpdump:
             raise CannotAttach("This user may not listen to packets: CAP_NET_RAW is missing.", _ADVICE)
         self._check_filter(tcpdump)
         whose = "the network that it shares with this process" if ours else "its network namespace"
-        return f"tcpdump listens to {whose}, at {self._asked.snaplen} bytes a packet; the instance is not touched"
+        return f"listens to {whose}, at {self._asked.snaplen} bytes a packet; the instance is not touched"
 
     def collect(self, subject: Subject, folder: Path, watch: Watch) -> Collected:
         """The packets of this time. Raises ToolFailed where tcpdump did not listen at all."""
@@ -63,7 +62,7 @@ class Tcpdump:
 
         def enough(elapsed_s: float) -> bool:
             watch.show(elapsed_s / asked.duration_s, f"{sink.size / 1e6:.1f} MB")
-            if not gone and start_ticks(subject.pid) != subject.start_ticks:
+            if not gone and _is_gone(subject):
                 gone.append(elapsed_s)
             return bool(watch.stop.is_set() or elapsed_s >= asked.duration_s or sink.full or gone)
 
@@ -98,7 +97,9 @@ class Tcpdump:
     def _missing(self, facts: dict[str, Any], sink: PcapSink, gone: list[float]) -> tuple[Missing, ...]:
         found = []
         if facts["shared"] and not self._asked.own:
-            words = "the process shares its network with this machine's others: their traffic is among it; --own narrows"
+            words = (
+                "the process shares its network with this machine's others: their traffic is among it; --own narrows"
+            )
             found.append(words)
         if self._asked.own:
             found.append("only sockets that the process had when it began: later connections of its own are not in it")
@@ -176,8 +177,18 @@ def _is_ours(pid: int) -> bool:
         raise CannotAttach(f"The network namespace of process {pid} cannot be seen.") from None
 
 
+def _is_gone(subject: Subject) -> bool:
+    """Whether the process has ended; a zombie has."""
+    try:
+        with ProcFolder(subject.pid) as folder:
+            fields = parse_stat(folder.read("stat"))[1]
+    except (NoSuchInstance, FileNotFoundError, ProcessLookupError):
+        return True
+    return fields[0] in ("Z", "X") or int(fields[19]) != subject.start_ticks
+
+
 def _may_listen(tcpdump: str) -> bool:
-    """Whether a packet socket is granted to us, or to the tool by its file's capability. It hears nothing: protocol 0."""
+    """Whether a packet socket is granted to us, or to the tool by its file. With protocol 0 it hears nothing."""
     try:
         socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0).close()
     except PermissionError:

@@ -48,7 +48,7 @@ class Side:
 
 @dataclass(slots=True, eq=False)
 class Conversation:
-    """Two ends. `client` is the one that sent SYN, or, where that was before the capture, the one with the higher port."""
+    """Two ends. `client` sent SYN, or, where that was before the capture, has the higher port."""
 
     transport: str
     client: str
@@ -88,7 +88,7 @@ def follow(talk: Conversation, from_client: bool, segment: Segment, time: float,
     side, other = (talk.up, talk.down) if from_client else (talk.down, talk.up)
     flags, window = segment.flags, segment.window
     if flags & RST:
-        _reset(talk, side, from_client, segment)
+        _reset(talk, side, from_client)
         return []
     if flags & SYN:
         _open(talk, side, from_client, segment, time)
@@ -106,7 +106,7 @@ def follow(talk: Conversation, from_client: bool, segment: Segment, time: float,
     return ready
 
 
-def _reset(talk: Conversation, side: Side, from_client: bool, segment: Segment) -> None:
+def _reset(talk: Conversation, side: Side, from_client: bool) -> None:
     side.resets += 1
     if not from_client and talk.asked_at is not None and talk.opened_after_s is None:
         talk.refused = True

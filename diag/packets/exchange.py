@@ -61,7 +61,7 @@ class Message(NamedTuple):
     kept: bytes = b""
 
 
-class Lost(Exception):  # noqa: N818 - nothing failed: bytes are missing or are another protocol's
+class Lost(Exception):
     """Where the next message starts is not known. With `kept`, this one was understood, as far as it went."""
 
     def __init__(self, kept: bytes = b"") -> None:
@@ -100,6 +100,9 @@ class Messages:
         """Whether a message may begin here."""
         raise NotImplementedError
 
+    def finished(self, from_client: bool, time: float) -> None:
+        """Hear that all bytes of the message have gone by."""
+
     def ask(self, asked: Asked) -> None:
         """Note a question."""
         if len(self.waiting) < MOST_WAITING:
@@ -133,6 +136,8 @@ class Messages:
             passed = min(side.skip, len(data))
             side.skip -= passed
             data, place = data[passed:], place + passed
+            if not side.skip:
+                self.finished(from_client, time)
         if not data or (side.lost and not self.starts(from_client, data)):
             return
         side.lost = False
@@ -150,6 +155,8 @@ class Messages:
             self._read(from_client, side, time, cut=True)
         if side.skip >= size and not side.buffer:
             side.skip -= size
+            if not side.skip:
+                self.finished(from_client, time)
         elif not side.lost:
             self._lose(side)
 
@@ -174,6 +181,8 @@ class Messages:
                 break
             self._keep(side, at, message.kept)
             at += message.length
+            if at <= len(data):
+                self.finished(from_client, time)
             if self.successor:
                 self._hand_over(from_client, data[at:], time, side)
                 return

@@ -121,9 +121,7 @@ def _transport(
         captured, size = max(0, min(end, wire_end) - payload), max(0, wire_end - payload)
         ports = bytes(content[at : at + 4])
         behind = min(payload, end)
-        return Segment(
-            TCP, addresses, ports, interface, behind, captured, size, sequence, acknowledged, flags, window
-        )
+        return Segment(TCP, addresses, ports, interface, behind, captured, size, sequence, acknowledged, flags, window)
     if protocol == UDP and at + 8 <= end:
         payload = at + 8
         captured, size = max(0, min(end, wire_end) - payload), max(0, wire_end - payload)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 
 from diag.model import Link
 from diag.packets.exchange import ENDLESS, Asked, Lost, Message, Messages, Talk
@@ -22,6 +23,15 @@ _CHUNK = re.compile(rb"([0-9a-fA-F]{1,15})[ \t]*+(?:;[^\r\n]*+)?\r?\n")
 _PARAMETERS = re.compile(rb"[^&=]*+=?([^&]*+)")
 
 
+@dataclass(frozen=True, slots=True)
+class _Answering:
+    """An answer whose head is known, and since when."""
+
+    asked: Asked
+    status: str
+    time: float
+
+
 class Http1(Messages):
     """Requests in order, answered in order."""
 
@@ -31,6 +41,7 @@ class Http1(Messages):
         super().__init__(talk)
         self._chunked = [False, False]
         self._trailing = [False, False]
+        self._answering: _Answering | None = None
 
     def starts(self, from_client: bool, data: bytes) -> bool:
         """A request line, or a status line."""
@@ -57,6 +68,31 @@ class Http1(Messages):
             raise Lost(kept)
         return Message(length + body, kept)
 
+    def finished(self, from_client: bool, time: float) -> None:
+        """An answer is complete with the last byte of its body; how long its head took is told beside it."""
+        if from_client or self._answering is None or self._chunked[False]:
+            return
+        self._tell(time)
+
+    def forget(self) -> None:
+        """What has its head was answered, although the rest was not captured."""
+        if self._answering:
+            self._tell(self._answering.time)
+        super().forget()
+
+    def end(self, time: float, cause: str) -> None:
+        """A body without a length ends with its connection; one with a length is cut off there."""
+        if self._answering:
+            self._tell(time if cause else self._answering.time)
+        super().end(time, cause)
+
+    def _tell(self, time: float) -> None:
+        assert self._answering is not None
+        asked, status, head_at = self._answering.asked, self._answering.status, self._answering.time
+        self._answering = None
+        asked.details += (("head after", f"{max(0.0, head_at - asked.started):.6f} s"),)
+        self.answer(asked, time, status, failed=status.startswith("5"))
+
     def _plausible(self, from_client: bool, start: bytes) -> bool:
         return start.startswith(METHODS) if from_client else start.startswith(b"HTTP/1.")
 
@@ -78,9 +114,8 @@ class Http1(Messages):
             return 0
         asked = self.waiting.popleft() if self.waiting else None
         if asked:
-            if asked.link == Link():
-                asked.link = _link(headers)
-            self.answer(asked, time, str(status), failed=status >= 500)
+            asked.link = _link(headers) if asked.link == Link() else asked.link
+            self._answering = _Answering(asked, str(status), time)
         if status == 101 or (asked and asked.what.startswith("CONNECT ") and status < 300):
             return ENDLESS
         if status in (204, 304) or (asked and asked.what.startswith("HEAD ")):

@@ -36,7 +36,8 @@ class Redis(Messages):
             if cut or len(data) - at > 16 or data[at : at + 1] != b"*":
                 raise Lost
             return None
-        kept, position, words = [count[0]], count.end(), []
+        kept, position = [count[0]], count.end()
+        words: list[str] = []
         for number in range(int(count[1])):
             bulk = _BULK.match(data, position)
             if not bulk:
@@ -53,9 +54,10 @@ class Redis(Messages):
             self.ask(Asked(time, " ".join(words)))
         return Message(position - at, b"".join(kept))
 
-    def _unfinished(self, data: bytes, position: int, cut: bool) -> None:
+    def _unfinished(self, data: bytes, position: int, cut: bool) -> Message | None:
         if cut or (position < len(data) and data[position : position + 1] not in (b"$", b"")):
             raise Lost
+        return None
 
     def _reply(self, data: bytes, at: int, time: float, cut: bool) -> Message | None:
         line = _LINE.match(data, at)

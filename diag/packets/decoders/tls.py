@@ -116,7 +116,8 @@ def _sni(extension: bytes) -> str:
 
 
 def _names(extension: bytes) -> list[str]:
-    at, found = 2, []
+    at = 2
+    found: list[str] = []
     while at < len(extension) and len(found) < 20:
         found.append(extension[at + 1 : at + 1 + extension[at]].decode("latin-1"))
         at += 1 + extension[at]
