@@ -7,12 +7,14 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from instances import DIAG, Machine
 from machine import TIMEOUT_S, need
 
 UP = "ip link set lo up && echo ready && exec sleep infinity"
@@ -103,3 +105,60 @@ def summary_of(folder: Path) -> dict[str, Any]:
     """The summary of the capture in the folder."""
     found: dict[str, Any] = json.loads((folder / "summary.json").read_text())
     return found
+
+
+@dataclass
+class Heard:
+    """A capture that has ended: how the command ended, and what it left."""
+
+    status: int = -1
+    stdout: str = ""
+    stderr: str = ""
+    manifest: dict[str, Any] = field(default_factory=dict)
+    summary: dict[str, Any] = field(default_factory=dict)
+    pcap: Path = Path()
+
+    def asked(self, protocol: str) -> dict[str, dict[str, Any]]:
+        """What was asked in this protocol, with its figures."""
+        found = [one for one in self.summary["protocols"] if one["name"] == protocol]
+        return {one["what"]: one for one in found[0]["asked"]} if found else {}
+
+    def all(self, protocol: str) -> list[dict[str, Any]]:
+        """Every exchange in this protocol, oldest first; there must be fewer than are kept."""
+        found = [one for one in self.summary["slowest"] if one["protocol"] == protocol]
+        return sorted(found, key=lambda one: one["started"])
+
+
+@contextmanager
+def capturing(network: Network, machine: Machine, *options: str) -> Iterator[Heard]:
+    """`diag tcpdump` of the namespace, from when it listens until all that was said in the context is in the file.
+
+    It is ended with Ctrl-C. With a filter, `udp port 9` has to be among what it lets through.
+    """
+    heard = Heard()
+    command = (*DIAG, "tcpdump", "-d", "300", "-o", str(machine.home / "out.pcap"))
+    process = machine.start(*command, str(network.pid), *options, run=False, start_new_session=True)
+    listening = Path(f"/proc/{network.pid}/net/packet")
+    _until(process, lambda: len(listening.read_text().splitlines()) > 1)
+    yield heard
+    mark = os.urandom(12).hex()
+    network.python(_MARK, mark)
+    _until(process, lambda: any(mark.encode() in path.read_bytes() for path in machine.home.rglob(".packets.pcap")))
+    process.send_signal(signal.SIGINT)
+    heard.stdout, heard.stderr = process.communicate(timeout=TIMEOUT_S)
+    heard.status = process.returncode
+    assert heard.status == 0, heard.stderr
+    heard.manifest = machine.captures()[-1]
+    heard.summary = summary_of(next(machine.home.rglob("summary.json")).parent)
+    heard.pcap = machine.home / "out.pcap"
+
+
+def _until(process: subprocess.Popen[str], done: Callable[[], bool]) -> None:
+    until = time.monotonic() + TIMEOUT_S
+    while not done():
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < until
+        time.sleep(0.02)
+
+
+_MARK = "import socket, sys; socket.socket(2, 2).sendto(sys.argv[1].encode(), ('127.0.0.1', 9))"
