@@ -90,7 +90,7 @@ class Http1(Messages):
         assert self._answering is not None
         asked, status, head_at = self._answering.asked, self._answering.status, self._answering.time
         self._answering = None
-        asked.details += (("head after", f"{max(0.0, head_at - asked.started):.6f} s"),)
+        asked.details += (("head after", f"{max(0.0, head_at - asked.started) * 1000:.1f} ms"),)
         self.answer(asked, time, status, failed=status.startswith("5"))
 
     def _plausible(self, from_client: bool, start: bytes) -> bool:

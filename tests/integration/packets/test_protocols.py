@@ -149,7 +149,8 @@ def ask(number, name, kind):
     labels = b"".join(bytes([len(l)]) + l.encode() for l in name.split("."))
     s = socket.socket(2, 2)
     s.settimeout(20)
-    s.sendto(struct.pack(">6H", number, 0x100, 1, 0, 0, 0) + labels + b"\\0" + struct.pack(">HH", kind, 1), ("127.0.0.1", 53))
+    question = labels + b"\\0" + struct.pack(">HH", kind, 1)
+    s.sendto(struct.pack(">6H", number, 0x100, 1, 0, 0, 0) + question, ("127.0.0.1", 53))
     s.recv(2000)
 for number in range(3):
     ask(number, "shop.example", 1)
@@ -373,7 +374,7 @@ def test_kafka_is_what_tshark_says(net: Network, machine: Machine) -> None:
         "OffsetFetch v2": (1, 0),
     }
     assert {one["details"]["client"] for one in heard.all("kafka")} == {"shopper"}
-    assert [one["status"] for one in heard.all("kafka")][0] == "UNSUPPORTED_VERSION"
+    assert next(one["status"] for one in heard.all("kafka")) == "UNSUPPORTED_VERSION"
     keys = tshark(heard.pcap, "kafka.request_frame || kafka.correlation_id && tcp.dstport == 9092", "kafka.api_key")
     assert len([key for (key,) in keys if key]) >= 5
     assert b"bovine" not in heard.pcap.read_bytes()
