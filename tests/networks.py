@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from instances import DIAG, Machine
-from machine import TIMEOUT_S, need
+from machine import TIMEOUT_S, missing, need
 
 UP = "ip link set lo up && echo ready && exec sleep infinity"
 
@@ -75,6 +75,8 @@ while True:
 @contextmanager
 def network() -> Iterator[Network]:
     """A namespace until the context ends; what was started in it is killed then."""
+    if os.geteuid():
+        missing("only root makes network namespaces.")
     for tool in ("unshare", "nsenter", "ip", "tcpdump"):
         need(tool)
     shell = subprocess.Popen(["unshare", "--net", "sh", "-c", UP], stdout=subprocess.PIPE, start_new_session=True)

@@ -200,6 +200,8 @@ class Messages:
 
     def forget(self) -> None:
         """Let go of the questions: whose answer the next one is, nobody can tell."""
+        for asked in self.waiting:
+            self.answer(asked, None, "not captured")
         self.waiting.clear()
 
     def _lose(self, side: _Side, forget: bool = True) -> None:

@@ -75,10 +75,13 @@ class Http1(Messages):
         self._tell(time)
 
     def forget(self) -> None:
-        """What has its head was answered, although the rest was not captured."""
+        """What has its head was answered, although the rest was not captured. The last question may still be."""
         if self._answering:
             self._tell(self._answering.time)
+        last = self.waiting.pop() if self.waiting else None
         super().forget()
+        if last:
+            self.waiting.append(last)
 
     def end(self, time: float, cause: str) -> None:
         """A body without a length ends with its connection; one with a length is cut off there."""

@@ -99,6 +99,9 @@ class Postgres(Messages):
     def _said(self, kind: bytes, body: bytes, time: float) -> bytes:
         if kind == b"Z":
             self._done = min(self._done + 1, self._batch)  # the first one stands before any question
+            if self.waiting and self._first_row is not None:
+                self.answer(self.waiting.popleft(), self._first_row, "OK")
+            self._first_row = None
             while self.waiting and self.waiting[0].mark <= self._done:
                 self.waiting.popleft()  # an error before it in the same batch
             return body[:1]
