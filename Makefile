@@ -7,6 +7,10 @@ STAMPS := .stamps
 TOOLS_TEST := busybox chromium gcc g++ go readelf node perf pg_ctlcluster podman runc unshare setpriv
 APT_TEST := binutils busybox-static catatonit chromium conmon fonts-dejavu-core g++ gcc golang-go iptables libc6-dev \
 	linux-perf netavark nodejs podman postgresql runc util-linux
+TOOLS_TEST := chromium dnsmasq gcc g++ go ip iptables mariadbd openssl readelf redis-server node perf pg_ctlcluster unshare \
+  setpriv tcpdump tshark
+APT_TEST := binutils chromium dnsmasq-base fonts-dejavu-core g++ gcc golang-go iproute2 iptables libc6-dev linux-perf \
+  mariadb-server nodejs openssl postgresql redis-server tcpdump tshark util-linux
 
 help:  ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12

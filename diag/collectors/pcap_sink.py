@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import os
 import struct
+from contextlib import suppress
+from io import FileIO
 from pathlib import Path
-from typing import BinaryIO
 
 HEADER_BYTES, RECORD_BYTES = 24, 16
 _RECORD = struct.Struct("=IIII")  # tcpdump writes in the order of the machine
@@ -90,14 +91,18 @@ class PcapSink:
     def _put(self, data: bytes) -> None:
         if not data or self.trouble:
             return
+        left = memoryview(data)
         try:
-            self._file.write(data)
+            while left:
+                left = left[self._file.write(left) :]
             self._written += len(data)
         except OSError as error:
             self.trouble = os.strerror(error.errno or 0)
             self.full = True
+            with suppress(OSError):
+                self._file.truncate(self._written)  # whole packets only
 
     @staticmethod
-    def _open(path: Path) -> BinaryIO:
+    def _open(path: Path) -> FileIO:
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-        return os.fdopen(descriptor, "wb", buffering=0)
+        return FileIO(descriptor, "wb")

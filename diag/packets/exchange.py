@@ -46,12 +46,16 @@ class Asked:
 
 @dataclass(frozen=True, slots=True)
 class Talk:
-    """A conversation as its decoder sees it: who with whom, where exchanges go, and what may stay of its bytes."""
+    """A conversation as its decoder sees it: who with whom, where exchanges go, and what may stay of its bytes.
+
+    `clean` covers what the redactor knows to be secret, and leaves the length as it is.
+    """
 
     client: str
     server: str
     emit: Callable[[Exchange], None]
     keep: Callable[[int, bytes], None]
+    clean: Callable[[bytes], bytes] = bytes
 
 
 class Message(NamedTuple):
@@ -225,7 +229,7 @@ class Messages:
                 side.places[0] = (place + passed, length - passed)
 
     def _keep(self, side: _Side, at: int, kept: bytes) -> None:
-        begin = 0
+        begin, kept = 0, self.talk.clean(kept)
         for place, length in side.places:
             start, stop = max(at, begin), min(at + len(kept), begin + length)
             if start < stop:

@@ -92,14 +92,14 @@ def read(path: Path, payload: Payload, redactor: Redactor) -> Reading:
             reading.trouble = "it is empty"
             return reading
         with mmap.mmap(file.fileno(), 0) as content:
-            _Reader(reading, content).run()
+            _Reader(reading, content, redactor).run()
             content.flush()
     return reading
 
 
 class _Reader:
-    def __init__(self, reading: Reading, content: mmap.mmap) -> None:
-        self._reading, self._content = reading, content
+    def __init__(self, reading: Reading, content: mmap.mmap, redactor: Redactor) -> None:
+        self._reading, self._content, self._redactor = reading, content, redactor
         self._talks: dict[bytes, tuple[Conversation, bool]] = {}
 
     def run(self) -> None:
@@ -166,10 +166,10 @@ class _Reader:
         if talk.decoder is None:
             talk.decoder, talk.protocol = Dns(self._voice(talk)), Dns.protocol
         if isinstance(talk.decoder, Dns):
-            self._keep(segment.payload, talk.decoder.datagram(from_client, data, time))
+            self._keep(segment.payload, self._clean(talk.decoder.datagram(from_client, data, time)))
 
     def _voice(self, talk: Conversation) -> Talk:
-        return Talk(talk.client, talk.server, self._emit, self._keep)
+        return Talk(talk.client, talk.server, self._emit, self._keep, self._clean)
 
     def _emit(self, exchange: Exchange) -> None:
         self._reading.tally.add(exchange)
@@ -177,6 +177,20 @@ class _Reader:
     def _keep(self, place: int, kept: bytes) -> None:
         if self._reading.payload == "heads":
             self._content[place : place + len(kept)] = kept
+
+    def _clean(self, kept: bytes) -> bytes:
+        """With stars for each line in which the redactor finds a secret."""
+        if self._reading.payload != "heads":
+            return kept
+        return b"\n".join(self._line(line) for line in kept.split(b"\n"))
+
+    def _line(self, line: bytes) -> bytes:
+        text = line.decode("latin-1")
+        return (
+            line
+            if self._redactor.text(text) == text
+            else b"*" * len(line.rstrip(b"\r")) + line[len(line.rstrip(b"\r")) :]
+        )
 
     def _meet(self, segment: Segment, time: float) -> tuple[Conversation, bool] | None:
         """A conversation that begins with this segment; None where there are too many already."""

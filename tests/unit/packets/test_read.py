@@ -210,6 +210,29 @@ def seeds() -> list[bytes]:
 SEEDS = seeds()
 
 
+@pytest.mark.parametrize("number", range(len(SEEDS)))
+def test_no_value_stays(tmp_path: Path, number: int) -> None:
+    """Values, bodies and cookies of every protocol are gone from the file and from the summary."""
+    found = reading(tmp_path, SEEDS[number])
+
+    left = (tmp_path / "made.pcap").read_bytes() + json.dumps(found.to_json()).encode()
+    assert not [word for word in (b"bovi", b"porc") if word in left]
+
+
+def test_a_secret_in_a_path_goes_too(tmp_path: Path) -> None:
+    """What the redactor knows by its form is covered where it stands in what is kept."""
+    line = Line()
+    line.ask(b"GET /reset/ghp_0123456789abcdefghijABCDEFGHIJ012345 HTTP/1.1\r\nHost: shop\r\n\r\n")
+    line.answer(ANSWER)
+
+    found = reading(tmp_path, line.content())
+
+    left = (tmp_path / "made.pcap").read_bytes()
+    assert b"ghp_" not in left + json.dumps(found.to_json()).encode()
+    assert b"Host: shop" in left
+    assert exchanges(found)[0]["what"] == "GET /reset/[redacted:github-token]"
+
+
 def test_the_seeds_are_understood(tmp_path: Path) -> None:
     """Each protocol decodes its seed, so that what changes it is a test of something."""
     told = [reading(tmp_path, seed).to_json()["protocols"] for seed in SEEDS]
