@@ -14,7 +14,7 @@ from diag.packets.read import Payload, Reading, read
 from diag.redact import Redactor
 
 NAME, SUMMARY = "packets.pcap", "summary.json"
-_FACTS = ("captured", "forgotten", "dropped", "dropped_by_interface", "shared", "snaplen", "standing")
+_FACTS = ("captured", "forgotten", "dropped", "dropped_by_interface", "shared", "snaplen", "standing", "layers")
 _PAYLOADS = {
     "none": "headers only",
     "heads": "headers and heads of protocols, values blanked",
@@ -35,15 +35,16 @@ def refine(collected: Collected, payload: Payload) -> Refined:
     made.path.rename(kept)
     facts: dict[str, Any] = {name: collected.facts.get(name) for name in _FACTS}
     facts |= {"engine": collected.engine, "filter": redactor.text(collected.facts.get("filter") or "")}
-    summary = json.dumps({**reading.to_json(), **facts}, ensure_ascii=False).encode("utf-8", "replace")
+    told = reading.to_json()
+    summary = json.dumps({**told, **facts}, ensure_ascii=False).encode("utf-8", "replace")
     missing = (Missing("packets", f"read up to a damaged place: {reading.trouble}"),) if reading.trouble else ()
     return Refined(
         files=(
             File(SUMMARY, "summary", "json", "application/json", summary),
             File(NAME, made.kind, made.format, made.content_type, kept),
         ),
-        title=_title(reading),
-        facts=_facts(reading, collected),
+        title=_title(told),
+        facts=_facts(reading, told, collected),
         missing=missing,
         redactions=redactor.counts(),
         links=tuple(_link(exchange, redactor) for exchange in reading.tally.named()),
@@ -55,26 +56,27 @@ def _link(exchange: Exchange, redactor: Redactor) -> Link:
     return Link(redactor.text(link.request_id) if link.request_id else None, link.trace_id, link.span_id)
 
 
-def _title(reading: Reading) -> str:
-    protocols = [one["name"] for one in reading.tally.to_json()["protocols"][:3]]
+def _title(told: dict[str, Any]) -> str:
+    protocols = [one["name"] for one in told["protocols"][:3]]
     spoken = f", {', '.join(protocols)}" if protocols else ""
-    return f"{reading.packets} packets in {reading.duration_s:.1f} s{spoken}"
+    return f"{told['packets']} packets in {told['duration_s']:.1f} s{spoken}"
 
 
-def _facts(reading: Reading, collected: Collected) -> tuple[str, str, str]:
+def _facts(reading: Reading, told: dict[str, Any], collected: Collected) -> tuple[str, str, str]:
     """What it was talking to, what was slow, what failed."""
     dropped = collected.facts.get("dropped")
     lost = f", {dropped} lost" if dropped else ""
-    talks = len(reading.talks) + reading.untold
-    talked = f"{reading.packets} packets{lost}, {talks} conversations, {reading.tally.count} exchanges decoded"
+    talks, exchanges = told["conversation_count"], told["exchanges"]
+    talked = f"{told['packets']} packets{lost}, {talks} conversations, {exchanges} exchanges decoded"
     slowest = reading.tally.slowest()
     slow = "nothing was decoded that has an answer"
     if slowest and slowest.latency_s is not None:
         slow = f"slowest {slowest.latency_s * 1000:.1f} ms: {slowest.protocol} {reading.tally.what(slowest)[:80]}"
-    counts = reading.to_json()["event_counts"]
-    troubles = ", ".join(f"{number} {name}" for name, number in counts.items()) or "no resets or retransmissions"
+    troubles = (
+        ", ".join(f"{number} {name}" for name, number in told["event_counts"].items()) or "no resets or retransmissions"
+    )
     return (
         f"{talked}; {_PAYLOADS[reading.payload]}",
         slow,
-        f"{reading.tally.failed} exchanges failed; {troubles}",
+        f"{told['failed_exchanges']} exchanges failed; {troubles}",
     )

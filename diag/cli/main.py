@@ -63,6 +63,7 @@ def diag() -> None:
       diag ls                                      what was caught, newest first
       diag show 019f                               read one, by the start of its id
       diag report shop                             look at it now, without disturbing it
+      diag tcpdump shop                            what it says over its network
       diag serve                                   the same as pages in a browser
     """
 

@@ -37,11 +37,17 @@ def find(tool: str) -> str | None:
     return shutil.which(tool)
 
 
-def run(arguments: Sequence[str], *, timeout_s: float, environment: Mapping[str, str] | None = None) -> Ran:
+def run(
+    arguments: Sequence[str],
+    *,
+    timeout_s: float,
+    environment: Mapping[str, str] | None = None,
+    stdin: int = subprocess.DEVNULL,
+) -> Ran:
     """Run the tool to its end, or to the time limit; whatever happens here, it does not stay behind."""
     with subprocess.Popen(
         arguments,
-        stdin=subprocess.DEVNULL,
+        stdin=stdin,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         env={**os.environ, **(environment or {})},
@@ -109,7 +115,9 @@ def _attend(
     while True:
         ended = _pass_on(process, take) if take else _wait(process)
         if ended:
-            return process.wait()
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                return process.wait(grace_s)
+            return None
         elapsed = time.monotonic() - began
         if asked_at is None and (enough(elapsed) or elapsed > limit_s):
             asked_at = elapsed

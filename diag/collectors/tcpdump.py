@@ -11,7 +11,7 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
-from diag.collectors import external, network
+from diag.collectors import external, network, tshark
 from diag.collectors.asked import PacketsAsked
 from diag.collectors.collector import Collected, Made, Subject, Watch
 from diag.collectors.pcap_sink import PcapSink
@@ -56,7 +56,7 @@ class Tcpdump:
         """The packets of this time. Raises ToolFailed where tcpdump did not listen at all."""
         asked = self._asked
         ours = _is_ours(subject.pid)
-        expression = self._expression(subject.pid)
+        expression = self._expression(subject.pid, ours)
         sink = PcapSink(folder / RAW_NAME, asked.max_bytes, ring=asked.ring)
         gone: list[float] = []
 
@@ -80,7 +80,7 @@ class Tcpdump:
         counts = {name: int(number) for number, name in _STATISTICS.findall(ran.stderr)}
         if not sink.size:
             raise ToolFailed(f"tcpdump took no packets of process {subject.pid}: {ran.stderr or ran.status}")
-        facts = {
+        facts: dict[str, Any] = {
             "captured": sink.packets,
             "forgotten": sink.forgotten,
             "dropped": counts.get("dropped by kernel"),
@@ -91,8 +91,13 @@ class Tcpdump:
             "full": sink.full and not sink.trouble,
             "standing": subject.standing,
         }
+        missing = self._missing(facts, sink, gone)
+        try:
+            facts["layers"] = tshark.layers(folder / RAW_NAME)
+        except ToolFailed as error:
+            missing += (Missing("packets.layers", str(error)),)
         made = Made(folder / RAW_NAME, "packets", "pcap", "application/vnd.tcpdump.pcap")
-        return Collected((made,), f"tcpdump {_version()}", facts, incomplete=self._missing(facts, sink, gone))
+        return Collected((made,), f"tcpdump {_version()}", facts, incomplete=missing)
 
     def _missing(self, facts: dict[str, Any], sink: PcapSink, gone: list[float]) -> tuple[Missing, ...]:
         found = []
@@ -133,7 +138,7 @@ class Tcpdump:
             said = ran.stderr.partition("tcpdump: ")[2] or ran.stderr
             raise UsageError(f"tcpdump does not take the filter {words!r}: {said}", _FILTER_ADVICE)
 
-    def _expression(self, pid: int) -> str:
+    def _expression(self, pid: int, ours: bool) -> str:
         """The filter as a whole. It is one argument behind `--`, so that no word of it can be an option."""
         parts = [f"({' '.join(self._asked.filter)})"] if self._asked.filter else []
         if self._asked.own:
@@ -141,7 +146,8 @@ class Tcpdump:
             if not ports:
                 raise UsageError(f"Process {pid} has no TCP or UDP socket now.", "Leave out --own.")
             parts.append("(" + " or ".join(f"port {port}" for port in ports) + ")")
-        parts += [f"not (host {host} and tcp port {port})" for host, port in self._asked.apart]
+        # In another namespace the same address may be somebody else's.
+        parts += [f"not (host {host} and tcp port {port})" for host, port in (self._asked.apart if ours else ())]
         return " and ".join(parts)
 
     def _command(self, namespace: str, expression: str) -> list[str]:

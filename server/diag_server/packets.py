@@ -93,6 +93,16 @@ class TalkRow:
 
 
 @dataclass(frozen=True, slots=True)
+class LayerRow:
+    """A protocol that tshark sees, and how deep it is carried by others."""
+
+    name: str
+    depth: int
+    packets: int
+    bytes: int
+
+
+@dataclass(frozen=True, slots=True)
 class PacketsView:
     """All that the section shows. `warnings` are what a reader has to know before he believes the rest."""
 
@@ -115,6 +125,7 @@ class PacketsView:
     protocols: list[ProtocolRow]
     events: list[EventRow]
     talks: list[TalkRow]
+    layers: list[LayerRow]
 
 
 def packets_view(summary: Mapping[str, Any]) -> PacketsView:
@@ -139,6 +150,7 @@ def packets_view(summary: Mapping[str, Any]) -> PacketsView:
         protocols=list(_protocols(summary.get("protocols"))),
         events=list(_events(summary.get("events"))),
         talks=list(_talks(summary.get("conversations"), began)),
+        layers=list(_layers(summary.get("layers"))),
         **exchanges,
     )
 
@@ -219,6 +231,12 @@ def _talks(value: Any, began: float | None) -> Iterator[TalkRow]:
             retransmitted=_count(one.get("retransmitted")),
             ended=hostile.text(one.get("ended"), 20),
         )
+
+
+def _layers(value: Any) -> Iterator[LayerRow]:
+    for one in list(hostile.mappings(value))[:ROWS_LIMIT]:
+        depth = min(_count(one.get("depth")), 20)
+        yield LayerRow(hostile.text(one.get("name"), 40), depth, _count(one.get("packets")), _count(one.get("bytes")))
 
 
 def _count(value: Any) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -198,6 +199,27 @@ def test_the_process_may_end_meanwhile(net: Network, machine: Machine) -> None:
     assert machine.only_capture()["incomplete"][0]["section"] == "packets"
 
 
+def test_tshark_names_the_other_protocols(net: Network, machine: Machine) -> None:
+    """What we do not decode has a name where tshark knows it; it does not run as root."""
+    need("tshark")
+
+    with capturing(net, machine) as heard:
+        net.python("import socket; socket.socket(2, 2).sendto(b'\\x1b' + b'\\0' * 47, ('127.0.0.1', 123))")
+
+    layers = {one["name"]: one["packets"] for one in heard.summary["layers"]}
+    assert layers["ntp"] == 1
+    assert layers["udp"] == 2
+
+
+def test_the_doctor_says_whether_it_works(net: Network, machine: Machine) -> None:
+    """`diag doctor INSTANCE` has a line for it, and what it calls working works."""
+    answer = machine.diag("doctor", str(net.pid), "--json")
+
+    checks = {one["name"]: one for one in json.loads(answer.stdout)["checks"]}
+    assert checks["tcpdump"]["outcome"] == "works"
+    assert machine.diag("tcpdump", str(net.pid), "-d", "0.3").status == 0
+
+
 def test_two_at_once_are_refused(net: Network, machine: Machine) -> None:
     """The second one is told so, and the first one goes on."""
     process = _beginning(net, machine)
@@ -230,6 +252,18 @@ def test_a_shared_network_is_said(machine: Machine, sleeper: subprocess.Popen[by
     assert ended.status == 0
     assert "shares its network" in ended.stderr
     assert "--own" in machine.only_capture()["incomplete"][0]["reason"]
+
+
+def test_what_diag_says_itself_is_left_out(machine: Machine, sleeper: subprocess.Popen[bytes]) -> None:
+    """Deliveries to a viewer are not the instance's, where both are in one network."""
+    machine.environment["DIAG_STORE"] = "http://127.0.0.1:9"
+
+    ended = machine.diag("tcpdump", str(sleeper.pid), "-d", "0.3")
+
+    assert ended.status == 5  # nobody takes it there
+    assert summary_of(next(machine.home.rglob("summary.json")).parent)["filter"] == (
+        "not (host 127.0.0.1 and tcp port 9)"
+    )
 
 
 OWN = """

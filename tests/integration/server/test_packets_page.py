@@ -5,12 +5,11 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import deaths
 import pytest
-from viewers import Running, running
+from viewers import Running
 
 from diag.model import Artifact, Capture, Link, new_capture_id, now, stamp
 
@@ -60,8 +59,6 @@ def made(summary: bytes) -> deaths.Made:
     moment = now()
     capture = Capture(new_capture_id(moment), "packets", "api", stamp(moment), deaths.instance(), "42 packets")
     return deaths.Made(replace(capture, artifacts=artifacts, links=(Link("req-17", deaths.TRACE),)), files)
-
-
 
 
 def page_of(viewer: Running, summary: bytes) -> str:
