@@ -4,27 +4,10 @@ from __future__ import annotations
 
 import subprocess
 from collections import Counter
-from collections.abc import Iterator
-from pathlib import Path
 
-import pytest
 from instances import Machine
 from machine import missing
-from networks import Network, capturing, network, tshark
-
-
-@pytest.fixture
-def machine(home: Path) -> Iterator[Machine]:
-    made = Machine(home)
-    yield made
-    made.close()
-
-
-@pytest.fixture
-def net() -> Iterator[Network]:
-    with network() as made:
-        yield made
-
+from networks import Network, capturing, tshark
 
 TROUBLES = """
 import select, socket, struct

@@ -7,28 +7,14 @@ import pwd
 import shutil
 import ssl
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from instances import Machine
 from machine import missing, need
-from networks import Network, capturing, network, tshark
+from networks import Network, capturing, tshark
 
 SLACK_S = 0.000_002  # tshark prints microseconds
-
-
-@pytest.fixture
-def machine(home: Path) -> Iterator[Machine]:
-    made = Machine(home)
-    yield made
-    made.close()
-
-
-@pytest.fixture
-def net() -> Iterator[Network]:
-    with network() as made:
-        yield made
 
 
 HTTP_SERVER = """

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from instances import DIAG, Machine
 from machine import TIMEOUT_S, need
-from networks import Network, capturing, network, summary_of, tshark
+from networks import Network, capturing, summary_of, tshark
 
 TALK = """
 import socket
@@ -24,19 +24,6 @@ for number in range(%d):
     a.sendto(number.to_bytes(4, "big") * 300, b.getsockname())
     b.recv(2000)
 """
-
-
-@pytest.fixture
-def machine(home: Path) -> Iterator[Machine]:
-    made = Machine(home)
-    yield made
-    made.close()
-
-
-@pytest.fixture
-def net() -> Iterator[Network]:
-    with network() as made:
-        yield made
 
 
 @pytest.fixture
