@@ -1,6 +1,7 @@
 """TCP as the wire shows it: bytes in their order, and what went wrong with them. Everything kept has a limit.
 
-What counts as a retransmission is what Wireshark counts (packet-tcp.c, tcp_analyze_sequence_number).
+What counts as a retransmission is what Wireshark counts (packet-tcp.c, tcp_analyze_sequence_number), but that one calls
+bytes which were seen before out of order where they come again within 3 ms.
 """
 
 from __future__ import annotations

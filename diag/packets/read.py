@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import mmap
+import re
 import socket
 from collections import Counter
 from collections.abc import Iterator
@@ -25,6 +26,8 @@ MOST_CONVERSATIONS, MOST_SHOWN = 20_000, 300
 MOST_EVENTS = 200
 UNANSWERED_AFTER_S = 1.0
 KNOWN = {22: "ssh", 53: "dns", 80: "http", 443: "tls", 3306: "mysql", 5432: "postgresql", 6379: "redis", 9092: "kafka"}
+
+_COVERED = re.compile(r"\*+|\?{2,}")
 
 Payload = Literal["none", "heads", "full"]
 
@@ -185,7 +188,7 @@ class _Reader:
         return b"\n".join(self._line(line) for line in kept.split(b"\n"))
 
     def _line(self, line: bytes) -> bytes:
-        text = line.decode("latin-1")
+        text = _COVERED.sub("[redacted:value]", line.decode("latin-1"))  # stands for a value that is gone already
         return (
             line
             if self._redactor.text(text) == text

@@ -94,7 +94,10 @@ def test_retransmissions_are_those_of_tshark(net: Network, machine: Machine) -> 
 
     told = tshark(heard.pcap, "tcp.analysis.retransmission", "frame.number")
     assert told
-    assert counted(heard.summary, "retransmission") == len(told)
+    # Within 3 ms tshark calls it out of order even where the same bytes were seen before.
+    quick = tshark(heard.pcap, "tcp.analysis.out_of_order", "frame.number")
+    assert counted(heard.summary, "retransmission") >= len(told)
+    assert counted(heard.summary, "retransmission") + counted(heard.summary, "out of order") == len(told) + len(quick)
 
 
 def test_a_connect_without_an_answer_is_told(net: Network, machine: Machine) -> None:
