@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from diag_server import hostile
+from diag_server.errors import BadReport
 
 EXCHANGES_LIMIT, ROWS_LIMIT, PROTOCOLS_LIMIT = 200, 300, 20
 TEXT_LIMIT = 400
@@ -126,6 +127,14 @@ class PacketsView:
     events: list[EventRow]
     talks: list[TalkRow]
     layers: list[LayerRow]
+
+
+def read(data: bytes) -> PacketsView:
+    """The bytes of `summary.json`, as rows. Raises BadReport."""
+    summary = hostile.parse_json(data)
+    if not isinstance(summary, dict):
+        raise BadReport("The summary is not a JSON object.")
+    return packets_view(summary)
 
 
 def packets_view(summary: Mapping[str, Any]) -> PacketsView:
