@@ -4,13 +4,11 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMPS := .stamps
-TOOLS_TEST := busybox chromium gcc g++ go readelf node perf pg_ctlcluster podman runc unshare setpriv
-APT_TEST := binutils busybox-static catatonit chromium conmon fonts-dejavu-core g++ gcc golang-go iptables libc6-dev \
-	linux-perf netavark nodejs podman postgresql runc util-linux
-TOOLS_TEST := chromium dnsmasq gcc g++ go ip iptables mariadbd openssl readelf redis-server node perf pg_ctlcluster unshare \
-  setpriv tcpdump tshark
-APT_TEST := binutils chromium dnsmasq-base fonts-dejavu-core g++ gcc golang-go iproute2 iptables libc6-dev linux-perf \
-  mariadb-server nodejs openssl postgresql redis-server tcpdump tshark util-linux
+TOOLS_TEST := busybox chromium dnsmasq gcc g++ go ip iptables mariadbd node openssl perf pg_ctlcluster podman readelf \
+	redis-server runc setpriv tcpdump tshark unshare
+APT_TEST := binutils busybox-static catatonit chromium conmon dnsmasq-base fonts-dejavu-core g++ gcc golang-go iproute2 \
+	iptables libc6-dev linux-perf mariadb-server netavark nodejs openssl podman postgresql redis-server runc tcpdump tshark \
+	util-linux
 
 help:  ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12

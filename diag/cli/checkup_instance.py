@@ -10,9 +10,7 @@ from diag.agent import registry
 from diag.agent.registry import Target
 from diag.cli.checkup import Check
 from diag.cli.taking import choose, subject_of
-from diag.collectors.asked import ExecAsked
-from diag.cli.taking import subject_of
-from diag.collectors.asked import PacketsAsked
+from diag.collectors.asked import ExecAsked, PacketsAsked
 from diag.collectors.cgroup import read_cgroup
 from diag.collectors.live import standing
 from diag.collectors.proc import check_attachable, read_process
