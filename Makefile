@@ -4,9 +4,11 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMPS := .stamps
-TOOLS_TEST := busybox chromium gcc g++ go mkfs.ext4 readelf node perf pg_ctlcluster podman runc unshare setpriv strace
-APT_TEST := binutils busybox-static catatonit chromium conmon e2fsprogs fonts-dejavu-core g++ gcc golang-go iptables \
-	libc6-dev linux-perf mount netavark nodejs podman postgresql runc strace util-linux
+TOOLS_TEST := busybox chromium dnsmasq gcc g++ go ip iptables mariadbd mkfs.ext4 node openssl perf pg_ctlcluster podman \
+	readelf redis-server runc setpriv strace tcpdump tshark unshare
+APT_TEST := binutils busybox-static catatonit chromium conmon dnsmasq-base e2fsprogs fonts-dejavu-core g++ gcc golang-go \
+	iproute2 iptables libc6-dev linux-perf mariadb-server mount netavark nodejs openssl podman postgresql redis-server runc \
+	strace tcpdump tshark util-linux
 
 help:  ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -27,10 +29,11 @@ $(STAMPS)/apt-test:
 	@for tool in $(TOOLS_TEST); do command -v $$tool >/dev/null || { $(MAKE) --no-print-directory apt-install PACKAGES="$(APT_TEST)"; break; }; done
 	@mkdir -p $(STAMPS) && touch $@
 
-apt-install:
+apt-install:  # no service is started by it: what a test needs, it starts itself
 	@if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
 	  mkdir -p /etc/postgresql-common && touch /etc/postgresql-common/createcluster.conf; \
 	  grep -q '^create_main_cluster' /etc/postgresql-common/createcluster.conf || echo 'create_main_cluster = false' >>/etc/postgresql-common/createcluster.conf; \
+	  rule=/usr/sbin/policy-rc.d; [ -e $$rule ] || { trap "rm -f $$rule" EXIT; printf '#!/bin/sh\nexit 101\n' >$$rule; chmod 755 $$rule; }; \
 	  apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $(PACKAGES) >/dev/null; \
 	else echo "Not root, or no apt-get: install these by hand: $(PACKAGES)" >&2; fi
 

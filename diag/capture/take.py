@@ -48,6 +48,7 @@ class Refined:
     missing: tuple[Missing, ...] = ()
     redactions: tuple[Mapping[str, Any], ...] = ()
     status: int = 0
+    links: tuple[Link, ...] = ()  # requests that the files themselves name
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +118,7 @@ def take(
         whole = replace(
             capture,
             title=refined.title,
-            links=_links(during.requests),
+            links=_links(refined.links, during.requests),
             cost=Cost(collected.pause_s, _cpu_s() - cpu, time.monotonic() - began),
             incomplete=(*collected.incomplete, *refined.missing),
             redactions=refined.redactions,
@@ -179,9 +180,9 @@ def _within(seen: _Seen, began: datetime) -> tuple[Request, ...]:
     return tuple(request for request in found if request.ended is None or request.ended >= began)
 
 
-def _links(requests: tuple[Request, ...]) -> tuple[Link, ...]:
-    named = (request.link for request in requests if request.link != Link())
-    return tuple(dict.fromkeys(named))[-MOST_LINKS:]
+def _links(named: tuple[Link, ...], requests: tuple[Request, ...]) -> tuple[Link, ...]:
+    found = (*named, *(request.link for request in requests))
+    return tuple(dict.fromkeys(link for link in found if link != Link()))[-MOST_LINKS:]
 
 
 def _cpu_s() -> float:

@@ -10,11 +10,12 @@ from diag.agent import registry
 from diag.agent.registry import Target
 from diag.cli.checkup import Check
 from diag.cli.taking import choose, subject_of
-from diag.collectors.asked import ExecAsked
+from diag.collectors.asked import ExecAsked, PacketsAsked
 from diag.collectors.cgroup import read_cgroup
 from diag.collectors.live import standing
 from diag.collectors.proc import check_attachable, read_process
 from diag.collectors.runtime import runtime_of
+from diag.collectors.tcpdump import Tcpdump
 from diag.errors import CannotAttach, DiagError
 from diag.evidence import ProcessFacts
 
@@ -34,6 +35,7 @@ def check_instance(target: Target) -> Iterator[Check]:
     yield check_agent(target)
     yield check_running(facts)
     yield check_memory(facts)
+    yield check_packets(target)
 
 
 def check_attach(pid: int, facts: ProcessFacts) -> Check:
@@ -91,6 +93,15 @@ def check_agent(target: Target) -> Check:
         return Check("agent", "works", f"pid {target.agent_pid} waits for its end")
     words = f"pid {target.agent_pid} is gone; the end is found by the next diag that runs"
     return Check("agent", "limited", words, "Start the instance anew under `diag run` when you can.")
+
+
+def check_packets(target: Target) -> Check:
+    """Whether its packets can be captured, and at what cost."""
+    try:
+        words = Tcpdump(PacketsAsked()).check(subject_of(target))
+    except DiagError as error:
+        return Check("tcpdump", "limited", str(error), error.help_text)
+    return Check("tcpdump", "works", words)
 
 
 def check_running(facts: ProcessFacts) -> Check:

@@ -17,6 +17,7 @@ COMMANDS = {
     "profile": "diag.cli.profile:profile",
     "exec": "diag.cli.exec:exec_",
     "shell": "diag.cli.shell:shell",
+    "tcpdump": "diag.cli.tcpdump:tcpdump",
     "ps": "diag.cli.ps:ps",
     "ls": "diag.cli.ls:ls",
     "show": "diag.cli.show:show",
@@ -62,6 +63,7 @@ def diag() -> None:
       diag ls                                      what was caught, newest first
       diag show 019f                               read one, by the start of its id
       diag report shop                             look at it now, without disturbing it
+      diag tcpdump shop                            what it says over its network
       diag serve                                   the same as pages in a browser
     """
 

@@ -7,16 +7,15 @@ from pathlib import Path
 import click
 
 from diag import config
-from diag.agent import blackbox, registry
+from diag.agent import registry
 from diag.agent.registry import Target
 from diag.capture.profile import refining
 from diag.capture.take import Taken, take
-from diag.cli import family, taking
+from diag.cli import taking
 from diag.cli.instances import complete
 from diag.collectors.asked import FASTEST_HZ, LONGEST_S, Mode, ProfileAsked
 from diag.collectors.collector import COLLECTORS
 from diag.errors import DiagError
-from diag.evidence import Witness
 from diag.profiles import formats
 
 _MODES = click.Choice(["cpu", "wall", "gil"])
@@ -76,22 +75,9 @@ def profile(
             settings=settings,
             watch=watch,
             refine=refining(asked),
-            witness=lambda: _witness(target, whole),
+            witness=lambda: taking.witness(target, whole),
         )
     taking.conclude(taken, settings, written=_written(taken, form, output, target))
-
-
-def _witness(target: Target, whole: bool) -> Witness | None:
-    """What the black boxes of its processes say of requests."""
-    pids = [target.pid]
-    if whole and target.run_dir is not None:
-        pids += [process.pid for process, level in family.read().members(target) if level]
-    boxes = filter(None, (registry.black_box(target.run_dir, pid) for pid in pids))
-    found = [witness for witness in map(blackbox.read, boxes) if witness]
-    if not found:
-        return None
-    in_flight = tuple(request for one in found for request in one.in_flight)
-    return Witness(in_flight, tuple(request for one in found for request in one.finished))
 
 
 def _written(taken: Taken, form: str | None, output: Path | None, target: Target) -> str | None:

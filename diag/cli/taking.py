@@ -12,9 +12,11 @@ from typing import Any
 
 import click
 
+from diag.agent import blackbox, registry
 from diag.agent.registry import Target
 from diag.capture import reports
 from diag.capture.take import Taken
+from diag.cli import family
 from diag.collectors import collector as collectors
 from diag.collectors.collector import Collector, Subject, Watch
 from diag.collectors.live import standing
@@ -22,6 +24,7 @@ from diag.collectors.proc import check_attachable, read_process
 from diag.collectors.runtime import runtime_of
 from diag.config import Settings
 from diag.errors import DiagError, NoSuchInstance, WrongEngine
+from diag.evidence import Witness
 from diag.model import Instance, stamp
 
 PAGE_AT = "http://127.0.0.1:8321"  # where `diag serve` listens when nothing else is said
@@ -78,6 +81,19 @@ def _none(kind: str, subject: Subject, refused: Sequence[tuple[str, DiagError]])
     others = [f"{name}: {other}" for name, other in fitting[1:]]
     error.help_text = "\n".join(filter(None, (error.help_text, *others)))
     return error
+
+
+def witness(target: Target, whole: bool) -> Witness | None:
+    """What the black box of its process, or those of the whole instance, say of requests."""
+    pids = [target.pid]
+    if whole and target.run_dir is not None:
+        pids += [process.pid for process, level in family.read().members(target) if level]
+    boxes = filter(None, (registry.black_box(target.run_dir, pid) for pid in pids))
+    found = [seen for seen in map(blackbox.read, boxes) if seen]
+    if not found:
+        return None
+    in_flight = tuple(request for one in found for request in one.in_flight)
+    return Witness(in_flight, tuple(request for one in found for request in one.finished))
 
 
 @contextmanager

@@ -39,3 +39,24 @@ class ExecAsked:
     host_tools: bool | None = False
     timeout_s: float = 0.0
     idle_timeout_s: float = 0.0
+
+
+SMALLEST_BYTES, LARGEST_BYTES = 64 << 10, 1 << 30
+SMALLEST_SNAPLEN, LARGEST_SNAPLEN = 64, 262_144
+
+
+@dataclass(frozen=True, slots=True)
+class PacketsAsked:
+    """Packets: for how long, how many bytes of file, how much of each packet, and which.
+
+    `ring` goes on when the file is full and keeps the last ones. `own` narrows it to the sockets that the instance has
+    when it begins. `apart` are addresses and ports of ours, which are left out.
+    """
+
+    duration_s: float = 30.0
+    max_bytes: int = 64 << 20
+    snaplen: int = 1600
+    ring: bool = False
+    own: bool = False
+    filter: tuple[str, ...] = ()
+    apart: tuple[tuple[str, int], ...] = ()

@@ -113,6 +113,9 @@ COLLECTORS: dict[str, dict[str, str]] = {
     "exec": {
         "namespaces": "diag.collectors.beside.collect:Beside",
     },
+    "packets": {
+        "tcpdump": "diag.collectors.tcpdump:Tcpdump",
+    },
 }
 
 

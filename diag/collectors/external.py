@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import select
 import shutil
 import signal
 import subprocess
@@ -16,6 +17,7 @@ from pathlib import Path
 
 STDERR_TAIL = 600
 LOOK_EVERY_S = 0.1
+PIPE_BYTES = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,11 +37,17 @@ def find(tool: str) -> str | None:
     return shutil.which(tool)
 
 
-def run(arguments: Sequence[str], *, timeout_s: float, environment: Mapping[str, str] | None = None) -> Ran:
+def run(
+    arguments: Sequence[str],
+    *,
+    timeout_s: float,
+    environment: Mapping[str, str] | None = None,
+    stdin: int = subprocess.DEVNULL,
+) -> Ran:
     """Run the tool to its end, or to the time limit; whatever happens here, it does not stay behind."""
     with subprocess.Popen(
         arguments,
-        stdin=subprocess.DEVNULL,
+        stdin=stdin,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         env={**os.environ, **(environment or {})},
@@ -66,46 +74,77 @@ def record(
     grace_s: float,
     enough: Callable[[float], bool],
     environment: Mapping[str, str] | None = None,
+    take: Callable[[bytes], None] | None = None,
 ) -> Ran:
     """Run a tool that records until it ends by itself, or until `enough(seconds since its start)`: then it gets SIGINT,
     and `grace_s` to write what it has. After `limit_s` and the grace it is killed; `status` is None then.
+
+    With `take`, what it writes to standard output is given there as it comes, and to nobody else.
     """
     # Files, not pipes: nobody reads while it records, and a tool that talks a lot must not block.
     with tempfile.TemporaryFile() as said, tempfile.TemporaryFile() as errors:
         process = subprocess.Popen(
             arguments,
             stdin=subprocess.DEVNULL,
-            stdout=said,
+            stdout=subprocess.PIPE if take else said,
             stderr=errors,
             env={**os.environ, **(environment or {})},
             process_group=0,
         )
         try:
-            status = _attend(process, limit_s, grace_s, enough)
+            status = _attend(process, limit_s, grace_s, enough, take)
         finally:
             if process.poll() is None:
                 _kill(process)
                 process.wait()
+            if process.stdout:
+                process.stdout.close()
         said.seek(0)
         errors.seek(0)
         return Ran(status, said.read(), _tail(errors.read()))
 
 
 def _attend(
-    process: subprocess.Popen[bytes], limit_s: float, grace_s: float, enough: Callable[[float], bool]
+    process: subprocess.Popen[bytes],
+    limit_s: float,
+    grace_s: float,
+    enough: Callable[[float], bool],
+    take: Callable[[bytes], None] | None,
 ) -> int | None:
     began, asked_at = time.monotonic(), None
     while True:
-        try:
-            return process.wait(LOOK_EVERY_S)
-        except subprocess.TimeoutExpired:
-            elapsed = time.monotonic() - began
+        ended = _pass_on(process, take) if take else _wait(process)
+        if ended:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                return process.wait(grace_s)
+            return None
+        elapsed = time.monotonic() - began
         if asked_at is None and (enough(elapsed) or elapsed > limit_s):
             asked_at = elapsed
             with contextlib.suppress(ProcessLookupError):
                 process.send_signal(signal.SIGINT)
         if asked_at is not None and elapsed > asked_at + grace_s:
             return None
+
+
+def _wait(process: subprocess.Popen[bytes]) -> bool:
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        process.wait(LOOK_EVERY_S)
+        return True
+    return False
+
+
+def _pass_on(process: subprocess.Popen[bytes], take: Callable[[bytes], None]) -> bool:
+    """Give on what it writes within a short time; true when it has closed its output, and so is about to end."""
+    assert process.stdout is not None
+    until = time.monotonic() + LOOK_EVERY_S
+    while (left := until - time.monotonic()) > 0:
+        if select.select([process.stdout], [], [], left)[0]:
+            chunk = os.read(process.stdout.fileno(), PIPE_BYTES)
+            if not chunk:
+                return True
+            take(chunk)
+    return False
 
 
 def _kill(process: subprocess.Popen[bytes]) -> None:

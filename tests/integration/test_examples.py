@@ -18,7 +18,7 @@ from pathlib import Path
 
 import pytest
 from instances import Machine
-from machine import PROGRAMS, TIMEOUT_S
+from machine import PROGRAMS, TIMEOUT_S, missing, need
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -27,7 +27,7 @@ FILE = re.compile(r"# ([\w-]+\.\w+)\n")
 STATUS = re.compile(r"\(exit status (\d+)\)")
 NEWEST = "019f3c1a"
 # Pages whose text says that an instance called shop is running.
-WITH_SHOP = {"live-reports.md"}
+WITH_SHOP = {"live-reports.md", "packets.md"}
 
 
 @dataclass
@@ -86,6 +86,10 @@ def test_examples_run(page: Path, machine: Machine) -> None:
     """Every command of a page ends as the page says."""
     folder = machine.home / "work"
     folder.mkdir()
+    if page.name == "packets.md":
+        need("tcpdump")
+        if os.geteuid():
+            missing("only root listens to packets.")
     if page.name in WITH_SHOP:
         start_shop(machine)
     for language, content in fences(page):

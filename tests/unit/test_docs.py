@@ -26,6 +26,7 @@ VARIABLE = re.compile(r"""["'](DIAG_[A-Z_]+|OTEL_[A-Z_]+|XDG_[A-Z_]+|NO_COLOR)["
 FENCE = re.compile(r"^```.*?^```$", re.MULTILINE | re.DOTALL)
 # Where a command's options stand.
 PAGE_OF = {
+    "tcpdump": "packets.md",
     "run": "catching-crashes.md",
     "report": "live-reports.md",
     "exec": "exec.md",

@@ -12,7 +12,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 CORE = {"diag", "diag.errors", "diag.model", "diag.evidence", "diag.redact"}
 SHARED = {*CORE, "diag.config", "diag.spool", "diag.ledger", "diag.probe"}
-SIBLINGS = ("diag.report", "diag.profiles", "diag.collectors", "diag.upload")
+SIBLINGS = ("diag.report", "diag.profiles", "diag.packets", "diag.collectors", "diag.upload")
 LOWER = {*SHARED, *SIBLINGS, "diag.capture", "diag.agent"}
 
 # Layer -> what it may import of ours. A layer may always import itself.

@@ -1,0 +1,82 @@
+"""Packets into a capture: decoded once, blanked as far as was asked, with a summary that passes the redactor."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+from diag.capture.take import During, File, Refined
+from diag.collectors.collector import Collected
+from diag.model import Link, Missing
+from diag.packets.exchange import Exchange
+from diag.packets.read import Payload, Reading, read
+from diag.redact import Redactor
+
+NAME, SUMMARY = "packets.pcap", "summary.json"
+_FACTS = ("captured", "forgotten", "dropped", "dropped_by_interface", "shared", "snaplen", "standing", "layers")
+_PAYLOADS = {
+    "none": "headers only",
+    "heads": "headers and heads of protocols, values blanked",
+    "full": "WHOLE PAYLOADS, not redacted",
+}
+
+
+def refining(payload: Payload) -> Callable[[Collected, During], Refined]:
+    """What makes a capture of the packets that a collector brought."""
+    return lambda collected, _: refine(collected, payload)
+
+
+def refine(collected: Collected, payload: Payload) -> Refined:
+    """The packets as they may be kept, their summary, and what it says in three sentences."""
+    made, redactor = collected.files[0], Redactor()
+    reading = read(made.path, payload, redactor)
+    kept = made.path.with_name(NAME)
+    made.path.rename(kept)
+    facts: dict[str, Any] = {name: collected.facts.get(name) for name in _FACTS}
+    facts |= {"engine": collected.engine, "filter": redactor.text(collected.facts.get("filter") or "")}
+    told = reading.to_json()
+    summary = json.dumps({**told, **facts}, ensure_ascii=False).encode("utf-8", "replace")
+    missing = (Missing("packets", f"read up to a damaged place: {reading.trouble}"),) if reading.trouble else ()
+    return Refined(
+        files=(
+            File(SUMMARY, "summary", "json", "application/json", summary),
+            File(NAME, made.kind, made.format, made.content_type, kept),
+        ),
+        title=_title(told),
+        facts=_facts(reading, told, collected),
+        missing=missing,
+        redactions=redactor.counts(),
+        links=tuple(_link(exchange, redactor) for exchange in reading.tally.named()),
+    )
+
+
+def _link(exchange: Exchange, redactor: Redactor) -> Link:
+    link = exchange.link
+    return Link(redactor.text(link.request_id) if link.request_id else None, link.trace_id, link.span_id)
+
+
+def _title(told: dict[str, Any]) -> str:
+    protocols = [one["name"] for one in told["protocols"][:3]]
+    spoken = f", {', '.join(protocols)}" if protocols else ""
+    return f"{told['packets']} packets in {told['duration_s']:.1f} s{spoken}"
+
+
+def _facts(reading: Reading, told: dict[str, Any], collected: Collected) -> tuple[str, str, str]:
+    """What it was talking to, what was slow, what failed."""
+    dropped = collected.facts.get("dropped")
+    lost = f", {dropped} lost" if dropped else ""
+    talks, exchanges = told["conversation_count"], told["exchanges"]
+    talked = f"{told['packets']} packets{lost}, {talks} conversations, {exchanges} exchanges decoded"
+    slowest = reading.tally.slowest()
+    slow = "nothing was decoded that has an answer"
+    if slowest and slowest.latency_s is not None:
+        slow = f"slowest {slowest.latency_s * 1000:.1f} ms: {slowest.protocol} {reading.tally.what(slowest)[:80]}"
+    troubles = (
+        ", ".join(f"{number} {name}" for name, number in told["event_counts"].items()) or "no resets or retransmissions"
+    )
+    return (
+        f"{talked}; {_PAYLOADS[reading.payload]}",
+        slow,
+        f"{told['failed_exchanges']} exchanges failed; {troubles}",
+    )
