@@ -23,6 +23,7 @@ from diag.collectors.runtime import runtime_of
 from diag.config import Settings
 from diag.errors import DiagError, NoSuchInstance, WrongEngine
 from diag.model import Instance, stamp
+from diag.report.visible import visible
 
 PAGE_AT = "http://127.0.0.1:8321"  # where `diag serve` listens when nothing else is said
 
@@ -136,7 +137,7 @@ def conclude(
             click.echo(line, err=err)
 
     for fact in taken.facts:
-        say(fact)
+        say(visible(fact))
     for missing in taken.capture.incomplete:
         say(f"incomplete: {missing.section}: {missing.reason}", err=True)
     if written:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import time
 from pathlib import Path
 
 from diag.collectors import external, pyspy
@@ -50,7 +49,6 @@ class PySpyRecord:
             watch.show(elapsed_s / asked.duration_s, f"about {int(elapsed_s * asked.rate_hz)} samples")
             return watch.stop.is_set()
 
-        started = time.time()
         ran = external.record(
             self._command(subject, path),
             limit_s=asked.duration_s + GRACE_S,
@@ -63,14 +61,15 @@ class PySpyRecord:
             raise ToolFailed(f"py-spy took no profile of process {subject.pid}: {ran.stderr or ran.status}")
         taken, lost = (int(counts[1]), int(counts[2])) if counts else (None, None)
         missing = () if counts else (Missing("profile.samples", "py-spy did not say how many samples were lost"),)
-        facts = {"samples": taken, "invalid": lost, "rate_hz": asked.rate_hz, "started": started}
+        facts = {"samples": taken, "invalid": lost, "started": ran.looked_from}
+        facts["duration_s"] = min(ran.looked_s, asked.duration_s)
         made = Made(path, "profile", "chrometrace", "application/json")
         return Collected((made,), f"py-spy {pyspy.version()}", facts, incomplete=missing)
 
     def _command(self, subject: Subject, path: Path) -> list[str]:
         asked = self._asked
         command = [pyspy.find(), "record", "--pid", str(subject.pid), "--output", str(path), "--format", "chrometrace"]
-        command += ["--duration", str(max(1, round(asked.duration_s))), "--rate", str(asked.rate_hz), "--threads"]
+        command += ["--duration", str(asked.duration_s), "--rate", str(asked.rate_hz), "--threads"]
         command += ["--full-filenames"]
         # py-spy has no native frames without a stop.
         command += ["--native"] if asked.native else ["--nonblocking"]
