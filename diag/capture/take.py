@@ -120,7 +120,7 @@ def take(
             title=refined.title,
             links=_links(during.requests),
             cost=Cost(collected.pause_s, _cpu_s() - cpu, time.monotonic() - began),
-            incomplete=(*collected.incomplete, *refined.missing, *_cut_short(subject, kind)),
+            incomplete=(*collected.incomplete, *refined.missing, *_hindered(subject, kind)),
             redactions=refined.redactions,
             redacted=all(entry["rule"] != "failed" for entry in refined.redactions),
         )
@@ -180,10 +180,14 @@ def _within(seen: _Seen, began: datetime) -> tuple[Request, ...]:
     return tuple(request for request in found if request.ended is None or request.ended >= began)
 
 
-def _cut_short(subject: Subject, kind: str) -> tuple[Missing, ...]:
-    if still_runs(subject.pid, subject.start_ticks):
-        return ()
-    return (Missing(kind, f"process {subject.pid} ended while it was captured"),)
+def _hindered(subject: Subject, kind: str) -> tuple[Missing, ...]:
+    """What kept the process from showing more of itself."""
+    found = []
+    if subject.standing:
+        found.append(Missing(kind, f"process {subject.pid} was {subject.standing}, and was left so"))
+    if not still_runs(subject.pid, subject.start_ticks):
+        found.append(Missing(kind, f"process {subject.pid} ended while it was captured"))
+    return tuple(found)
 
 
 def _links(requests: tuple[Request, ...]) -> tuple[Link, ...]:

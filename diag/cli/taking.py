@@ -36,6 +36,8 @@ def subject_of(target: Target) -> Subject:
         check_attachable(target.pid)  # hidden, rather than gone?
         raise
     runtime = runtime_of(target.pid)
+    if not runtime:
+        check_attachable(target.pid)  # of unknown make, or only closed to this user?
     instance = Instance(
         service=target.service,
         name=target.name,

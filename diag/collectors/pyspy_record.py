@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
+from contextlib import nullcontext
 from pathlib import Path
 
 from diag.collectors import external, pyspy
 from diag.collectors.asked import ProfileAsked
 from diag.collectors.collector import Collected, Made, Subject, Watch
+from diag.collectors.pause import PauseEstimate
 from diag.collectors.proc import check_attachable
 from diag.errors import ToolFailed, ToolMissing, WrongEngine
 from diag.model import Missing
@@ -49,13 +51,16 @@ class PySpyRecord:
             watch.show(elapsed_s / asked.duration_s, f"about {int(elapsed_s * asked.rate_hz)} samples")
             return watch.stop.is_set()
 
-        ran = external.record(
-            self._command(subject, path),
-            limit_s=asked.duration_s + GRACE_S,
-            grace_s=GRACE_S,
-            enough=enough,
-            environment={"RUST_BACKTRACE": "0"},
-        )
+        watching = PauseEstimate(subject.pid) if asked.native else nullcontext()
+        with watching:
+            ran = external.record(
+                self._command(subject, path),
+                limit_s=asked.duration_s + GRACE_S,
+                grace_s=GRACE_S,
+                enough=enough,
+                environment={"RUST_BACKTRACE": "0"},
+            )
+        pause_s = watching.pause_s if isinstance(watching, PauseEstimate) else 0.0
         counts = _COUNTS.search(ran.stdout.decode("utf-8", "replace") + ran.stderr)
         if not path.exists() or not path.stat().st_size:
             raise ToolFailed(f"py-spy took no profile of process {subject.pid}: {ran.stderr or ran.status}")
@@ -64,7 +69,7 @@ class PySpyRecord:
         facts = {"samples": taken, "invalid": lost, "started": ran.looked_from}
         facts["duration_s"] = min(ran.looked_s, asked.duration_s)
         made = Made(path, "profile", "chrometrace", "application/json")
-        return Collected((made,), f"py-spy {pyspy.version()}", facts, incomplete=missing)
+        return Collected((made,), f"py-spy {pyspy.version()}", facts, pause_s, missing)
 
     def _command(self, subject: Subject, path: Path) -> list[str]:
         asked = self._asked
