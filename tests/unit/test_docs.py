@@ -28,6 +28,7 @@ FENCE = re.compile(r"^```.*?^```$", re.MULTILINE | re.DOTALL)
 PAGE_OF = {
     "run": "catching-crashes.md",
     "report": "live-reports.md",
+    "profile": "profiling.md",
     "exec": "exec.md",
     "shell": "exec.md",
     "ps": "live-reports.md",
