@@ -18,7 +18,7 @@ from diag.profiles.attribute import Span, attribute
 from diag.profiles.model import IDLE, Label, Profile, Recording, SampleType
 from diag.profiles.summary import summary
 from diag.profiles.ticks import ticks
-from diag.profiles.transform import aggregate, merge, select
+from diag.profiles.transform import aggregate, merge, only, select
 from diag.redact import Redactor
 
 MOST_TIMED = 200_000  # more samples than this are kept without their moments
@@ -79,7 +79,7 @@ def _read(collected: Collected, asked: ProfileAsked) -> Profile:
     found = []
     for made in collected.files:
         profile = _parsed(made, collected, asked)
-        found.append(profile if profile.start_ns else replace(profile, start_ns=_started_ns(collected)))
+        found.append(profile if profile.start_ns else replace(profile, start_ns=round(made.started * 1e9)))
         made.path.unlink()
     whole = merge(found) if len(found) > 1 else found[0]
     if asked.mode == "cpu":  # V8 samples whether anything runs or not
@@ -93,13 +93,11 @@ def _parsed(made: Made, collected: Collected, asked: ProfileAsked) -> Profile:
     if made.format == "perf":
         return named(perf_script.read(content, collected.facts["maps"]), collected.facts["root"])
     profile = formats.read(content, made.format)
+    if made.format == "mojo":
+        return only(profile, "wall", SampleType(asked.mode, "nanoseconds"))
     if made.format in _JOINED:
         return ticks(profile, SampleType(asked.mode, "nanoseconds"), round(1e9 / asked.rate_hz))
     return profile
-
-
-def _started_ns(collected: Collected) -> int:
-    return round(float(collected.facts.get("started", 0.0)) * 1e9)
 
 
 def _recording(collected: Collected, asked: ProfileAsked, read: Recording) -> Recording:

@@ -10,13 +10,13 @@ from pathlib import Path
 
 from diag.collectors import external
 from diag.collectors.asked import ProfileAsked
+from diag.collectors.children import pythons, record_each
 from diag.collectors.collector import Collected, Made, Subject, Watch
 from diag.collectors.proc import check_attachable, read_process
 from diag.errors import ToolFailed, ToolMissing, WrongEngine
 from diag.model import Missing
 
 OLDEST, NEWEST = (3, 8), (3, 13)
-GRACE_S = 20.0
 _INSTALL = "pip install 'austin-dist>=3.7,<4'"
 _MOJO_MAJOR = 3  # austin 4 needs glibc 2.38, and writes another MOJO
 _COLOURS = re.compile(r"\x1b\[[0-9;]*m")
@@ -46,35 +46,31 @@ class AustinRecord:
 
     def collect(self, subject: Subject, folder: Path, watch: Watch) -> Collected:
         """The samples of this time. Raises ToolFailed where there are none."""
-        asked, path = self._asked, folder / ".austin.mojo"
+        asked, number = self._asked, version()
+        pids = pythons(subject, subprocesses=asked.subprocesses)
+        recorded = record_each(pids, self._command, folder / ".austin", asked, watch)
+        made, missing, invalid, first = list[Made](), list[Missing](), 0, recorded[0].ran
+        for one in recorded:
+            said = _COLOURS.sub("", one.ran.stderr)
+            if not one.path.exists() or not one.path.stat().st_size:
+                missing.append(Missing("profile", f"austin took none of process {one.pid}: {said or one.ran.status}"))
+                continue
+            counts = _ERRORS.search(said)
+            if counts is None:
+                missing.append(Missing("profile.samples", f"austin did not say how many it lost of process {one.pid}"))
+            invalid += int(counts[1]) if counts else 0
+            made.append(Made(one.path, "profile", "mojo", "application/octet-stream", one.ran.looked_from))
+        if not made:
+            raise ToolFailed(missing[0].reason.capitalize(), "Try --engine py-spy.")
+        facts = {"duration_s": min(first.looked_s, asked.duration_s), "invalid": invalid}
+        return Collected(tuple(made), f"austin {number}", facts, incomplete=tuple(missing))
 
-        def enough(elapsed_s: float) -> bool:
-            watch.show(elapsed_s / asked.duration_s, f"about {int(elapsed_s * asked.rate_hz)} samples")
-            return watch.stop.is_set()
-
-        number = version()
-        ran = external.record(
-            self._command(subject, path), limit_s=asked.duration_s + GRACE_S, grace_s=GRACE_S, enough=enough
-        )
-        if not path.exists() or not path.stat().st_size:
-            why = _COLOURS.sub("", ran.stderr) or f"exit status {ran.status}"
-            raise ToolFailed(f"austin took no profile of process {subject.pid}: {why}", "Try --engine py-spy.")
-        counts = _ERRORS.search(_COLOURS.sub("", ran.stderr))
-        missing = () if counts else (Missing("profile.samples", "austin did not say how many samples were lost"),)
-        facts = {
-            "started": ran.looked_from,
-            "duration_s": min(ran.looked_s, asked.duration_s),
-            "invalid": int(counts[1]) if counts else None,
-        }
-        made = Made(path, "profile", "mojo", "application/octet-stream")
-        return Collected((made,), f"austin {number}", facts, incomplete=missing)
-
-    def _command(self, subject: Subject, path: Path) -> list[str]:
+    def _command(self, pid: int, path: Path) -> list[str]:
         asked = self._asked
-        command = [find(), "--pid", str(subject.pid), "--binary", "--output", str(path)]
+        command = [find(), "--pid", str(pid), "--binary", "--output", str(path)]
         command += ["--interval", str(round(1e6 / asked.rate_hz)), "--exposure", str(asked.duration_s)]
-        command += ["--sleepless"] if asked.mode == "cpu" else []
-        return command + (["--children"] if asked.subprocesses else [])
+        # Idle samples are left out later: without them its clock stands still, and no request is found by the moment.
+        return command + (["--full"] if asked.mode == "cpu" else [])
 
 
 def find() -> str:

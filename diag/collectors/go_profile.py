@@ -54,7 +54,7 @@ class GoProfile:
     def collect(self, subject: Subject, folder: Path, watch: Watch) -> Collected:
         """The samples of this time. Raises Busy, ToolFailed."""
         address, made, missing = endpoint(subject.pid), list[Made](), tuple[Missing, ...]()
-        started, began = time.time(), time.monotonic()
+        began = time.monotonic()
         while not watch.stop.is_set() and (left := self._asked.duration_s - (time.monotonic() - began)) > 0.5:
             watch.show(1 - left / self._asked.duration_s, "Go gives its samples every two seconds")
             seconds = max(1, min(SLICE_S, round(left)))
@@ -70,8 +70,7 @@ class GoProfile:
             made.append(Made(path, "profile", "pprof", "application/octet-stream"))
         if not made:
             raise ToolFailed("It was ended before there was anything to keep.")
-        facts = {"started": started, "rate_hz": RATE_HZ}
-        return Collected(tuple(made), "go pprof", facts, incomplete=missing)
+        return Collected(tuple(made), "go pprof", {"rate_hz": RATE_HZ}, incomplete=missing)
 
 
 def endpoint(pid: int) -> Address:

@@ -70,10 +70,10 @@ class NodeProfile:
         whole = joined(slices)
         path.write_text(json.dumps(whole))
         # V8's clock on Linux is CLOCK_MONOTONIC, in microseconds.
-        facts = {"started": time.time() - time.monotonic() + whole["startTime"] / 1e6}
+        started = time.time() - time.monotonic() + whole["startTime"] / 1e6
         missing = (Missing("profile.samples", f"up to {SLICE_S:.0f} s before the end are lost"),) if ended else ()
-        made = Made(path, "profile", "cpuprofile", "application/json")
-        return Collected((made,), f"node {version}", facts, pause_s=pause_s, incomplete=missing)
+        made = Made(path, "profile", "cpuprofile", "application/json", started)
+        return Collected((made,), f"node {version}", pause_s=pause_s, incomplete=missing)
 
     def _wait(self, began: float, watch: Watch) -> None:
         """Until the slice, or all of it, is over."""

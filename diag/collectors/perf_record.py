@@ -72,7 +72,6 @@ class PerfRecord:
         finally:
             path.unlink()
         facts = {
-            "started": ran.started_at,
             "duration_s": min(ran.took_s, asked.duration_s),
             "maps": {pid: lines for pid in self._pids(subject) if (lines := names_of(pid))},
             "root": f"/proc/{subject.pid}/root",
@@ -80,7 +79,7 @@ class PerfRecord:
         missing = (
             (Missing("profile.samples", "perf did not end in time, and was killed"),) if ran.status is None else ()
         )
-        made = Made(text, "profile", "perf", "text/plain")
+        made = Made(text, "profile", "perf", "text/plain", ran.started_at)
         return Collected((made,), f"perf {version()}", facts, incomplete=missing)
 
     def _command(self, subject: Subject, path: Path) -> list[str]:
