@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import os
 import shutil
@@ -13,7 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from measure import DIAG, PROGRAMS, Table, by_chance, cpu_s, median, scratch, started
+from measure import DIAG, PROGRAMS, Table, by_chance, cpu_s, descendants, median, scratch, started
 
 from diag.collectors import external
 from diag.profiles import formats
@@ -53,8 +54,12 @@ def _table(rate: int, kind: str, seconds: int, rounds: int) -> Table:
         )
         for name in _variants(1, rate, seconds, Path("/"))
     ]
-    unit = "rounds for each CPU second" if kind == "computes" else "requests a second"
-    notes = [f"speed: {unit} of the target, against nothing; CPU: cores that the tool used; MB: its largest process."]
+    unit = "rounds" if kind == "computes" else "requests"
+    notes = [
+        f"speed: {unit} for each CPU second of the target, against nothing. CPU: cores that the tool used,",
+        "its start and the writing included. MB: its largest process.",
+        "wrong stacks: those that mix two functions which never call each other.",
+    ]
     columns = ("", "speed", "CPU", "MB", "wrong stacks")
     return Table(f"Profile of a process that {kind}, {rate} Hz", columns, rows, notes)
 
@@ -63,6 +68,7 @@ def _variants(pid: int, rate: int, seconds: int, out: Path) -> dict[str, Sequenc
     who, where, long = ("--pid", str(pid)), str(out), str(seconds)
     ours = (*DIAG, "profile", str(pid), "-d", long, "-r", str(rate), "-o", where)
     spy = ("py-spy", "record", *who, "-o", where, "-f", "chrometrace", "-d", long, "-r", str(rate), "-t")
+    kernel = ("perf", "record", "-q", "-e", "cpu-clock")
     found: dict[str, Sequence[str]] = {
         BARE: ("sleep", long),
         "diag profile --engine austin": (*ours, "--engine", "austin"),
@@ -71,8 +77,7 @@ def _variants(pid: int, rate: int, seconds: int, out: Path) -> dict[str, Sequenc
         "py-spy": spy,
         "py-spy --nonblocking": (*spy, "--nonblocking"),
         "austin": ("austin", *who, "-b", "-o", where, "-i", str(1_000_000 // rate), "-x", long),
-        "perf record -g": ("perf", "record", "-q", "-e", "cpu-clock", "-F", str(rate), "-g", "-o", where, *who, "--")
-        + ("sleep", long),
+        "perf record -g": (*kernel, "-F", str(rate), "-g", "-o", where, *who, "--", "sleep", long),
     }
     return {name: command for name, command in found.items() if _there(name)}
 
@@ -124,16 +129,31 @@ def _one(
         command = list(_variants(pid, rate, seconds, out)[name])
         command[0] = external.find(command[0]) or command[0]
         computes = (Path(environment["HOME"]) / "rounds").exists()
-        before, cpu, began = work(), cpu_s([pid]), time.monotonic()
+        before, cpu = work(), cpu_s([pid])
         with (folder / "said").open("wb") as said:
             child = os.posix_spawn(command[0], command, environment, file_actions=_quiet(said.fileno()))
-        _, _, usage = os.wait4(child, 0)
-        divisor = cpu_s([pid]) - cpu if computes else time.monotonic() - began
-        speed = (work() - before) / divisor
+        used, peak = _attend(child)
+        speed = (work() - before) / (cpu_s([pid]) - cpu)
         stacks = _wrong(out, rate) if computes and out.exists() and "perf" not in name else -1.0
-        return speed, usage.ru_utime + usage.ru_stime, usage.ru_maxrss * 1024 / 1e6, stacks
+        return speed, used, peak, stacks
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _attend(child: int) -> tuple[float, float]:
+    """(CPU seconds, MB of the largest process) of the tool and all below it, when it has ended.
+
+    The kernel's own `ru_maxrss` counts what this process was before the tool took its place.
+    """
+    peak = 0
+    while True:
+        for pid in descendants(child):
+            with contextlib.suppress(OSError, IndexError):
+                peak = max(peak, int(Path(f"/proc/{pid}/status").read_text().partition("VmHWM:")[2].split()[0]))
+        found, _, usage = os.wait4(child, os.WNOHANG)
+        if found:
+            return usage.ru_utime + usage.ru_stime, peak * 1024 / 1e6
+        time.sleep(0.05)
 
 
 def _quiet(descriptor: int) -> list[tuple[int, int, int]]:

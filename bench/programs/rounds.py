@@ -2,6 +2,7 @@
 
 import mmap
 import os
+from pathlib import Path
 
 
 def left_leaf(count):
@@ -27,10 +28,9 @@ def right(count):
 
 
 def main():
-    path = os.path.join(os.environ["HOME"], "rounds")
-    with open(path, "wb") as file:
-        file.write(b"0".rjust(20))
-    with open(path, "r+b") as file:
+    path = Path(os.environ["HOME"]) / "rounds"
+    path.write_bytes(b"0".rjust(20))
+    with path.open("r+b") as file:
         counter = mmap.mmap(file.fileno(), 20)
     print("ready", flush=True)
     rounds = 0
