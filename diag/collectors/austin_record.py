@@ -42,7 +42,10 @@ class AustinRecord:
         check_attachable(subject.pid)
         if read_process(subject.pid)[0].root != "/":
             raise WrongEngine("austin does not find the files of a process in another root.", "--engine py-spy does.")
-        return f"austin {version()} reads it from outside, without a stop; threads have numbers and no names"
+        return (
+            f"austin {version()} reads it from outside, without a stop; a few stacks in a hundred may mix two moments, "
+            "and threads have no names"
+        )
 
     def collect(self, subject: Subject, folder: Path, watch: Watch) -> Collected:
         """The samples of this time. Raises ToolFailed where there are none."""

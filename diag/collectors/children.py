@@ -79,4 +79,8 @@ def record_each(
         return Recorded(pid, file, ran)
 
     with ThreadPoolExecutor(len(pids)) as pool:
-        return list(pool.map(one, pids))
+        try:
+            return list(pool.map(one, pids))
+        except BaseException:  # a second Ctrl-C, say: the pool waits for its threads, and they for their tools
+            watch.stop.set()
+            raise

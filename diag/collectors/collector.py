@@ -112,8 +112,8 @@ class Collector(Protocol):
 # kind -> engine -> class, in the order in which `auto` tries them. Each class takes the options of its kind.
 COLLECTORS: dict[str, dict[str, str]] = {
     "profile": {
-        "austin": "diag.collectors.austin_record:AustinRecord",
         "py-spy": "diag.collectors.pyspy_record:PySpyRecord",
+        "austin": "diag.collectors.austin_record:AustinRecord",
         "node": "diag.collectors.node_profile:NodeProfile",
         "go": "diag.collectors.go_profile:GoProfile",
         "perf": "diag.collectors.perf_record:PerfRecord",

@@ -88,11 +88,12 @@ def looks(home: Path, wait_for: Callable) -> Callable[[subprocess.Popen[str]], N
     """Waits until the capture's tool is at work."""
 
     def wait(process: subprocess.Popen[str]) -> None:
-        children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
         tools = ("py-spy", "austin", "perf")
 
         def at_work() -> bool:
-            commands = [Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0") for pid in children.read_text().split()]
+            tasks = Path(f"/proc/{process.pid}/task").glob("*/children")
+            pids = [pid for task in tasks for pid in task.read_text().split()]
+            commands = [Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0") for pid in pids]
             return any(
                 Path(os.fsdecode(words[0])).name in tools and (b"record" in words or b"--binary" in words)
                 for words in commands
@@ -396,24 +397,30 @@ def test_tool_that_is_missing(
     assert package in capsys.readouterr().err
 
 
-def test_auto_passes_over_an_austin_that_does_not_start(
-    start: Callable,
-    home: Path,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+def test_an_austin_that_does_not_start(
+    start: Callable, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """An austin that fails, as version 4 does on an older glibc, leaves the work to py-spy; by name it is exit 4."""
+    """An austin that fails, as version 4 does on an older glibc, is exit 4 with what it said."""
     child = start("alternating.py")
     (tmp_path / "austin").write_text("#!/bin/sh\necho GLIBC_2.38 not found >&2\nexit 1\n")
     (tmp_path / "austin").chmod(0o755)
-    (tmp_path / "py-spy").symlink_to(Path(sys.executable).parent / "py-spy")
     monkeypatch.setattr(sys, "executable", str(tmp_path / "python"))
 
     assert run_command_line(["profile", str(child.pid), "--engine", "austin"]) == 4
     assert "GLIBC_2.38" in capsys.readouterr().err
+
+
+def test_auto_takes_the_next_engine(
+    start: Callable, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Where py-spy is missing austin is taken."""
+    child = start("alternating.py")
+    (tmp_path / "austin").symlink_to(Path(sys.executable).parent / "austin")
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "python"))
+
     assert run_command_line(["profile", str(child.pid), "-d", "1"]) == 0
-    assert "py-spy" in capsys.readouterr().err
+    assert capsys.readouterr().err.startswith("austin: ")
 
 
 def test_no_residue(start: Callable, diag: Callable, home: Path) -> None:
