@@ -43,7 +43,7 @@ class AustinRecord:
         if read_process(subject.pid)[0].root != "/":
             raise WrongEngine("austin does not find the files of a process in another root.", "--engine py-spy does.")
         return (
-            f"austin {version()} reads it from outside, without a stop; a few stacks in a hundred may mix two moments, "
+            f"austin {version()} reads it from outside, without a stop; of short calls some stacks mix two moments, "
             "and threads have no names"
         )
 

@@ -36,7 +36,7 @@ class PySpyRecord:
             raise ToolMissing(f"py-spy does not know {subject.runtime} yet.", "pip install -U py-spy")
         pyspy.find()
         if not self._asked.native:
-            return "py-spy reads it from outside, without a stop; a few stacks in a hundred may mix two moments"
+            return "py-spy reads it from outside, without a stop; of short calls some stacks mix two moments"
         if subject.standing:
             raise WrongEngine(
                 f"The process is {subject.standing}, and native frames would take hold of it.", "Leave out --native."
