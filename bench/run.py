@@ -14,6 +14,7 @@ import time
 import crash
 import index
 import memory
+import ondemand
 import profiles
 import spool
 import startup
@@ -29,6 +30,7 @@ MEASUREMENTS = {
     "index": index.measure,
     "profiles": profiles.measure,
     "upload": upload.measure,
+    "ondemand": ondemand.measure,
 }
 
 

@@ -7,17 +7,18 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
+from diag.capture.native_names import named
 from diag.capture.take import During, File, Refined
 from diag.collectors.asked import ProfileAsked
-from diag.collectors.collector import Collected
+from diag.collectors.collector import Collected, Made
 from diag.evidence import Request
 from diag.model import Cost, Missing
-from diag.profiles import formats
+from diag.profiles import formats, perf_script
 from diag.profiles.attribute import Span, attribute
-from diag.profiles.model import Label, Profile, Recording, SampleType
+from diag.profiles.model import IDLE, Label, Profile, Recording, SampleType
 from diag.profiles.summary import summary
 from diag.profiles.ticks import ticks
-from diag.profiles.transform import aggregate, merge
+from diag.profiles.transform import aggregate, merge, only, select
 from diag.redact import Redactor
 
 MOST_TIMED = 200_000  # more samples than this are kept without their moments
@@ -35,7 +36,7 @@ def refine(collected: Collected, during: During, asked: ProfileAsked) -> Refined
     redactor = Redactor()
     profile = _redacted(_read(collected, asked), redactor)
     profile = attribute(profile, [span for one in during.requests if (span := _span(one, during))])
-    profile = replace(profile, recording=_recording(collected, asked))
+    profile = replace(profile, recording=_recording(collected, asked, profile.recording))
     found = {**summary(profile), "engine": collected.engine, "why": collected.facts.get("why", "")}
     timed = profile if len(profile) <= MOST_TIMED else aggregate(profile)
     files = (
@@ -77,31 +78,40 @@ def _read(collected: Collected, asked: ProfileAsked) -> Profile:
     """Every file that the engine wrote, as one profile; what it wrote them in is removed."""
     found = []
     for made in collected.files:
-        profile = formats.read(made.path.read_bytes(), made.format)
-        if made.format in _JOINED:
-            kind = SampleType(asked.mode, "nanoseconds")
-            profile = ticks(profile, kind, round(1e9 / asked.rate_hz))
-        found.append(profile if profile.start_ns else replace(profile, start_ns=_started_ns(collected)))
+        profile = _parsed(made, collected, asked)
+        found.append(profile if profile.start_ns else replace(profile, start_ns=round(made.started * 1e9)))
         made.path.unlink()
     whole = merge(found) if len(found) > 1 else found[0]
+    if asked.mode == "cpu":  # V8 samples whether anything runs or not
+        whole = select(whole, labels=lambda labels: IDLE not in labels)
     seconds = collected.facts.get("duration_s")
     return replace(whole, duration_ns=round(seconds * 1e9)) if seconds else whole
 
 
-def _started_ns(collected: Collected) -> int:
-    return round(float(collected.facts.get("started", 0.0)) * 1e9)
+def _parsed(made: Made, collected: Collected, asked: ProfileAsked) -> Profile:
+    content = made.path.read_bytes()
+    if made.format == "perf":
+        return named(perf_script.read(content, collected.facts["maps"]), collected.facts["root"])
+    profile = formats.read(content, made.format)
+    if made.format == "mojo":
+        return only(profile, "wall", SampleType(asked.mode, "nanoseconds"))
+    if made.format in _JOINED:
+        return ticks(profile, SampleType(asked.mode, "nanoseconds"), round(1e9 / asked.rate_hz))
+    return profile
 
 
-def _recording(collected: Collected, asked: ProfileAsked) -> Recording:
+def _recording(collected: Collected, asked: ProfileAsked, read: Recording) -> Recording:
+    """How it was taken. What the engine says of lost samples counts more than what its file says."""
     engine, _, version = collected.engine.partition(" ")
     told = collected.facts
+    lost, invalid = told.get("lost"), told.get("invalid")
     return Recording(
         engine=engine,
         version=version,
         mode=asked.mode,
         rate_hz=float(told.get("rate_hz") or asked.rate_hz),
-        lost=int(told.get("lost") or 0),
-        invalid=int(told.get("invalid") or 0),
+        lost=read.lost if lost is None else int(lost),
+        invalid=read.invalid if invalid is None else int(invalid),
         cost=Cost(pause_s=collected.pause_s),
     )
 

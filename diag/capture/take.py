@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from diag.collectors.collector import Collected, Collector, Subject, Watch
+from diag.collectors.proc import still_runs
 from diag.config import Settings
 from diag.errors import Busy, DiagError, SpoolUnwritable
 from diag.evidence import Request, Witness
@@ -120,7 +121,7 @@ def take(
             title=refined.title,
             links=_links(refined.links, during.requests),
             cost=Cost(collected.pause_s, _cpu_s() - cpu, time.monotonic() - began),
-            incomplete=(*collected.incomplete, *refined.missing),
+            incomplete=(*collected.incomplete, *refined.missing, *_hindered(subject, kind)),
             redactions=refined.redactions,
             redacted=all(entry["rule"] != "failed" for entry in refined.redactions),
         )
@@ -178,6 +179,16 @@ def _within(seen: _Seen, began: datetime) -> tuple[Request, ...]:
     """The requests that ran at some time since `began`, the oldest first."""
     found = sorted(seen.found.values(), key=lambda request: request.started)
     return tuple(request for request in found if request.ended is None or request.ended >= began)
+
+
+def _hindered(subject: Subject, kind: str) -> tuple[Missing, ...]:
+    """What kept the process from showing more of itself."""
+    found = []
+    if subject.standing:
+        found.append(Missing(kind, f"process {subject.pid} was {subject.standing}, and was left so"))
+    if not still_runs(subject.pid, subject.start_ticks):
+        found.append(Missing(kind, f"process {subject.pid} ended while it was captured"))
+    return tuple(found)
 
 
 def _links(named: tuple[Link, ...], requests: tuple[Request, ...]) -> tuple[Link, ...]:

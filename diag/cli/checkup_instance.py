@@ -5,22 +5,27 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from diag.agent import registry
 from diag.agent.registry import Target
 from diag.cli.checkup import Check
 from diag.cli.taking import choose, subject_of
-from diag.collectors.asked import ExecAsked, PacketsAsked
+from diag.collectors.asked import ExecAsked, PacketsAsked, ProfileAsked
 from diag.collectors.cgroup import read_cgroup
+from diag.collectors.collector import COLLECTORS, Subject, collector
 from diag.collectors.live import standing
 from diag.collectors.proc import check_attachable, read_process
 from diag.collectors.runtime import runtime_of
 from diag.collectors.tcpdump import Tcpdump
-from diag.errors import CannotAttach, DiagError
+from diag.errors import CannotAttach, DiagError, WrongEngine
 from diag.evidence import ProcessFacts
 
 OLDEST_PROBED = (3, 8)
 NEWEST_TRIED = (3, 13)
+# What the captures of each kind are asked for when nothing is said.
+DEFAULTS: dict[str, Any] = {"profile": ProfileAsked()}
+SPOKEN = {"python": ("austin", "py-spy", "perf"), "node": ("node", "perf"), "go": ("go", "perf"), "native": ("perf",)}
 
 
 def check_instance(target: Target) -> Iterator[Check]:
@@ -36,6 +41,31 @@ def check_instance(target: Target) -> Iterator[Check]:
     yield check_running(facts)
     yield check_memory(facts)
     yield check_packets(target)
+    if attach.outcome == "works":
+        yield from check_captures(target)
+
+
+def check_captures(target: Target) -> Iterator[Check]:
+    """Each engine that takes captures of this kind of process: how it would work, or what keeps it from it."""
+    subject = subject_of(target)
+    for kind, asked in DEFAULTS.items():
+        for engine in COLLECTORS[kind]:
+            found = _check_engine(kind, engine, asked, subject)
+            if found is not None:
+                yield found
+
+
+def _check_engine(kind: str, engine: str, asked: Any, subject: Subject) -> Check | None:
+    name = f"{kind} {engine}"
+    try:
+        return Check(name, "works", collector(kind, engine)(asked).check(subject))
+    except WrongEngine as error:
+        # An engine of another runtime is none of its limits.
+        return (
+            Check(name, "limited", str(error), error.help_text) if engine in SPOKEN.get(subject.language, ()) else None
+        )
+    except DiagError as error:
+        return Check(name, "limited", str(error), error.help_text)
 
 
 def check_attach(pid: int, facts: ProcessFacts) -> Check:

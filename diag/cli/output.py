@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import click
 
-from diag.errors import UsageError
+from diag.errors import DiagError, UsageError
 from diag.model import now
 
 _PIPED_WIDTH = 4096  # nobody sees the edge, and grep wants whole lines
@@ -39,6 +41,17 @@ class Column:
 def print_json(value: Any) -> None:
     """Print it for programs."""
     click.echo(json.dumps(value, indent=2))
+
+
+def write_private(path: Path, content: bytes) -> None:
+    """Write a file that the user named, readable by nobody else from the first byte on. Raises DiagError."""
+    try:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        with os.fdopen(descriptor, "wb") as file:
+            os.fchmod(descriptor, 0o600)
+            file.write(content)
+    except OSError as error:
+        raise DiagError(f"{path} cannot be written: {error.strerror}.", "Name another file with -o.") from error
 
 
 def print_table(columns: Sequence[Column], rows: Sequence[Sequence[str]], styles: Sequence[Sequence[str]]) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import os
 from pathlib import Path
 
 import click
@@ -13,6 +15,7 @@ from diag.capture.profile import refining
 from diag.capture.take import Taken, take
 from diag.cli import taking
 from diag.cli.instances import complete
+from diag.cli.output import print_json, write_private
 from diag.collectors.asked import FASTEST_HZ, LONGEST_S, Mode, ProfileAsked
 from diag.collectors.collector import COLLECTORS
 from diag.errors import DiagError
@@ -26,7 +29,7 @@ _FILE = click.Path(path_type=Path, dir_okay=False)
 
 @click.command()
 @click.argument("instance", shell_complete=complete)
-@click.option("-d", "--duration", type=click.FloatRange(1, LONGEST_S), default=10, show_default=True, help="Seconds.")
+@click.option("-d", "--duration", type=click.IntRange(1, LONGEST_S), default=10, show_default=True, help="Seconds.")
 @click.option("-r", "--rate", type=click.IntRange(1, FASTEST_HZ), default=100, show_default=True, help="Hz.")
 @click.option("--mode", type=_MODES, default="cpu", show_default=True, help="Threads that run; all; with the GIL.")
 @click.option("--native", is_flag=True, help="C frames too. Stops the process at each sample.")
@@ -35,9 +38,10 @@ _FILE = click.Path(path_type=Path, dir_okay=False)
 @click.option("--engine", type=_ENGINES, default="auto", show_default=True, help="What reads the stacks.")
 @click.option("-f", "--format", "form", type=_FORMATS, help="Also write a file in this format.")
 @click.option("-o", "--output", type=_FILE, help="The name of that file; pprof where -f says nothing else.")
+@click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON and nothing else.")
 def profile(
     instance: str,
-    duration: float,
+    duration: int,
     rate: int,
     mode: Mode,
     native: bool,
@@ -46,6 +50,7 @@ def profile(
     engine: str,
     form: str | None,
     output: Path | None,
+    as_json: bool,
 ) -> None:
     """Profile a live INSTANCE for some seconds: where its time goes, without a change to it and without a stop.
 
@@ -59,9 +64,11 @@ def profile(
       diag profile 4711 -d 30 --mode wall        what it waits for, too
       diag profile shop --native                 with C frames; this stops it at each sample
       diag profile shop -f speedscope -o shop.speedscope.json
+      diag profile shop --json | jq .facts.hottest
     """
     settings = config.load()
     target = registry.find(settings, instance)
+    _check_writable(output)
     whole = not instance.isdecimal() if subprocesses is None else subprocesses
     asked = ProfileAsked(duration, rate, "wall" if idle else mode, native, whole)
     subject = taking.subject_of(target)
@@ -77,7 +84,17 @@ def profile(
             refine=refining(asked),
             witness=lambda: taking.witness(target, whole),
         )
-    taking.conclude(taken, settings, written=_written(taken, form, output, target))
+    written = _written(taken, form, output, target)
+    if as_json:
+        summary = json.loads((taken.folder / "summary.json").read_bytes())
+        print_json({"capture_id": taken.capture.capture_id, **summary})
+    taking.conclude(taken, settings, written=written, quiet=as_json)
+
+
+def _check_writable(output: Path | None) -> None:
+    """Refuse a file that cannot be written before the wait, not after it. It is not made yet."""
+    if output is not None and not os.access(output if output.exists() else output.parent, os.W_OK):
+        raise DiagError(f"{output} cannot be written.", "Name another file with -o.")
 
 
 def _written(taken: Taken, form: str | None, output: Path | None, target: Target) -> str | None:
@@ -88,8 +105,5 @@ def _written(taken: Taken, form: str | None, output: Path | None, target: Target
     moment = taken.capture.time[:19].replace("-", "").replace("T", ".").replace(":", "")
     path = output or Path(f"profile.{target.name}.{moment}{formats.SUFFIXES[form]}")
     content = (taken.folder / "profile.pb.gz").read_bytes()
-    try:
-        path.write_bytes(content if form == "pprof" else formats.write(formats.read(content, "pprof"), form))
-    except OSError as error:
-        raise DiagError(f"{path} cannot be written: {error.strerror}.", "Name another file with -o.") from error
+    write_private(path, content if form == "pprof" else formats.write(formats.read(content, "pprof"), form))
     return str(path)

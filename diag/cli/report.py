@@ -16,9 +16,10 @@ from diag.capture import reports
 from diag.capture.reports import Prepared
 from diag.cli import family
 from diag.cli.instances import complete
+from diag.cli.output import write_private
 from diag.collectors.live import Depth, look
 from diag.config import Settings
-from diag.errors import CannotAttach, DiagError, NoSuchInstance
+from diag.errors import CannotAttach, NoSuchInstance
 from diag.evidence import Evidence
 from diag.model import Cost, Instance, Missing
 
@@ -49,7 +50,7 @@ def report(instance: str, as_json: bool, output: Path | None, with_locals: bool,
     evidence = _look_at_one(target, depth) if registry.names_process(instance) else _look_at_all(target, depth)
     prepared = reports.prepare(evidence, settings=settings, kind="report")
     if output is not None:
-        _write(output, prepared)
+        write_private(output, reports.encode(prepared.report))
     _print(prepared, as_json)
     _store(prepared, settings, quiet=as_json)
 
@@ -104,17 +105,6 @@ def _parent(target: Target, evidence: Evidence) -> dict[str, object] | None:
         return {"pid": parent, "start_time": stamp(start_time(start_ticks(parent)))}
     except NoSuchInstance:
         return None
-
-
-def _write(path: Path, prepared: Prepared) -> None:
-    """Readable by nobody else, from the first byte on."""
-    try:
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-        with os.fdopen(descriptor, "wb") as file:
-            os.fchmod(descriptor, 0o600)
-            file.write(reports.encode(prepared.report))
-    except OSError as error:
-        raise DiagError(f"{path} cannot be written: {error.strerror}.", "Name another file with -o.") from error
 
 
 def _print(prepared: Prepared, as_json: bool) -> None:

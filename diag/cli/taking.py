@@ -26,6 +26,7 @@ from diag.config import Settings
 from diag.errors import DiagError, NoSuchInstance, WrongEngine
 from diag.evidence import Witness
 from diag.model import Instance, stamp
+from diag.report.visible import visible
 
 PAGE_AT = "http://127.0.0.1:8321"  # where `diag serve` listens when nothing else is said
 
@@ -38,6 +39,8 @@ def subject_of(target: Target) -> Subject:
         check_attachable(target.pid)  # hidden, rather than gone?
         raise
     runtime = runtime_of(target.pid)
+    if not runtime:
+        check_attachable(target.pid)  # of unknown make, or only closed to this user?
     instance = Instance(
         service=target.service,
         name=target.name,
@@ -152,7 +155,7 @@ def conclude(
             click.echo(line, err=err)
 
     for fact in taken.facts:
-        say(fact)
+        say(visible(fact))
     for missing in taken.capture.incomplete:
         say(f"incomplete: {missing.section}: {missing.reason}", err=True)
     if written:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-LONGEST_S = 3600.0
+LONGEST_S = 3600
 FASTEST_HZ = 1000
 
 Mode = Literal["cpu", "wall", "gil"]
@@ -18,7 +18,7 @@ class ProfileAsked:
     `cpu` are threads that run, `wall` all threads whether they run or wait, `gil` those that hold the GIL.
     """
 
-    duration_s: float = 10.0
+    duration_s: int = 10
     rate_hz: int = 100
     mode: Mode = "cpu"
     native: bool = False

@@ -45,12 +45,16 @@ class Subject:
 
 @dataclass(frozen=True, slots=True)
 class Made:
-    """A file that a collector made, in the folder that it was given."""
+    """A file that a collector made, in the folder that it was given.
+
+    `started` is when what it holds began, in seconds since 1970, for formats that do not say it themselves.
+    """
 
     path: Path
     kind: str
     format: str
     content_type: str
+    started: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +113,10 @@ class Collector(Protocol):
 COLLECTORS: dict[str, dict[str, str]] = {
     "profile": {
         "py-spy": "diag.collectors.pyspy_record:PySpyRecord",
+        "austin": "diag.collectors.austin_record:AustinRecord",
+        "node": "diag.collectors.node_profile:NodeProfile",
+        "go": "diag.collectors.go_profile:GoProfile",
+        "perf": "diag.collectors.perf_record:PerfRecord",
     },
     "exec": {
         "namespaces": "diag.collectors.beside.collect:Beside",

@@ -14,19 +14,38 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 STDERR_TAIL = 600
 LOOK_EVERY_S = 0.1
 PIPE_BYTES = 1 << 20
+FIRST_WORD_S = 3.0
 
 
 @dataclass(frozen=True, slots=True)
 class Ran:
-    """What a tool said. `status` is None where it was ended at the time limit."""
+    """What a tool said. `status` is None where it was ended at the time limit.
+
+    Of a tool that records also when it was started and when it first said a word, in seconds since 1970, and how long
+    it took.
+    """
 
     status: int | None
     stdout: bytes
     stderr: str
+    started_at: float = 0.0
+    spoke_at: float | None = None
+    took_s: float = 0.0
+
+    @property
+    def looked_from(self) -> float:
+        """When it began to look: profilers say a word then."""
+        return self.spoke_at or self.started_at
+
+    @property
+    def looked_s(self) -> float:
+        """For how long it looked."""
+        return max(0.0, self.took_s - (self.looked_from - self.started_at))
 
 
 def find(tool: str) -> str | None:
@@ -83,6 +102,7 @@ def record(
     """
     # Files, not pipes: nobody reads while it records, and a tool that talks a lot must not block.
     with tempfile.TemporaryFile() as said, tempfile.TemporaryFile() as errors:
+        started_at, began = time.time(), time.monotonic()
         process = subprocess.Popen(
             arguments,
             stdin=subprocess.DEVNULL,
@@ -92,6 +112,8 @@ def record(
             process_group=0,
         )
         try:
+            # Where somebody takes what it writes, nobody waits: a pipe would fill up meanwhile.
+            spoke_at = None if take else _first_word((said, errors), process)
             status = _attend(process, limit_s, grace_s, enough, take)
         finally:
             if process.poll() is None:
@@ -101,7 +123,19 @@ def record(
                 process.stdout.close()
         said.seek(0)
         errors.seek(0)
-        return Ran(status, said.read(), _tail(errors.read()))
+        return Ran(status, said.read(), _tail(errors.read()), started_at, spoke_at, time.monotonic() - began)
+
+
+def _first_word(files: Sequence[IO[bytes]], process: subprocess.Popen[bytes]) -> float | None:
+    """When the tool first said something: profilers do when they begin to look. None where it says nothing soon."""
+    until = time.monotonic() + FIRST_WORD_S
+    while time.monotonic() < until and process.poll() is None:
+        for file in files:
+            facts = os.fstat(file.fileno())
+            if facts.st_size:
+                return facts.st_mtime
+        time.sleep(LOOK_EVERY_S / 10)
+    return None
 
 
 def _attend(

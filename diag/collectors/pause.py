@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import threading
 import time
 from types import TracebackType
@@ -10,6 +11,7 @@ from types import TracebackType
 from diag.collectors.procfs import ProcFolder
 
 TICK_S = 0.0002
+LOOK_S = 0.005
 _STANDING = (b"t", b"T")  # in a tracer's hands, or stopped
 
 
@@ -54,7 +56,41 @@ class PauseWatch:
             self.pause_s += time.monotonic() - stopped_from
 
     def _standing(self) -> bool:
-        try:
-            return os.pread(self._stat, 512, 0).rpartition(b")")[2].split(maxsplit=1)[0] in _STANDING
-        except (OSError, IndexError):
-            return False
+        return _stands(self._stat)
+
+
+class PauseEstimate:
+    """Estimates the same over a long time, for hardly any CPU: from how often a look finds the process standing.
+
+    Whoever stops it at each sample has a beat, so the looks come at times of chance. Raises NoSuchInstance.
+    """
+
+    def __init__(self, pid: int) -> None:
+        with ProcFolder(pid) as folder:
+            self._stat = folder.open("stat")
+        self._done = threading.Event()
+        self._thread = threading.Thread(target=self._watch, name="pause", daemon=True)
+        self.pause_s = 0.0
+
+    def __enter__(self) -> PauseEstimate:
+        self._thread.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        self._done.set()
+        self._thread.join()
+        os.close(self._stat)
+
+    def _watch(self) -> None:
+        began, looks, stood = time.monotonic(), 0, 0
+        while not self._done.wait(random.uniform(0, 2 * LOOK_S)):
+            looks += 1
+            stood += _stands(self._stat)
+        self.pause_s = (time.monotonic() - began) * stood / max(1, looks)
+
+
+def _stands(stat: int) -> bool:
+    try:
+        return os.pread(stat, 512, 0).rpartition(b")")[2].split(maxsplit=1)[0] in _STANDING
+    except (OSError, IndexError):
+        return False

@@ -10,6 +10,8 @@ from diag.collectors.procfs import parse_status
 
 CAP_SYS_PTRACE = 19  # capabilities(7)
 CAP_KILL = 5
+CAP_SYS_ADMIN = 21
+CAP_PERFMON = 38
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,3 +63,15 @@ def file_system(path: Path, mountinfo: str | None = None) -> str:
         if mounted and inside and len(mounted) >= len(best):
             best, found = mounted, after.split()[0]
     return found
+
+
+def may_sample(*, kernel: bool = False) -> bool:
+    """Whether perf_event_open(2) is open to this user: for what runs in user space, or in the kernel too."""
+    effective = int(parse_status(Path("/proc/self/status").read_text()).get("CapEff", "0"), 16)
+    if effective >> CAP_PERFMON & 1 or effective >> CAP_SYS_ADMIN & 1:
+        return True
+    try:
+        level = int(Path("/proc/sys/kernel/perf_event_paranoid").read_text())
+    except (OSError, ValueError):
+        return False
+    return level < (2 if kernel else 3)

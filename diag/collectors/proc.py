@@ -199,6 +199,16 @@ def start_ticks(pid: int) -> int:
             raise gone(pid) from None
 
 
+def still_runs(pid: int, ticks: int) -> bool:
+    """Whether this very process, not another with its pid, still runs; a zombie does not."""
+    try:
+        with ProcFolder(pid) as folder:
+            fields = parse_stat(folder.read("stat"))[1]
+    except (OSError, NoSuchInstance):
+        return False
+    return fields[0] not in ("Z", "X") and int(fields[19]) == ticks
+
+
 def start_time(ticks: int) -> datetime:
     """A start time in ticks as a time, aware, in UTC.
 

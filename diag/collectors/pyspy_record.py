@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import re
-import time
+from contextlib import nullcontext
 from pathlib import Path
 
-from diag.collectors import external, pyspy
+from diag.collectors import pyspy
 from diag.collectors.asked import ProfileAsked
+from diag.collectors.children import pythons, record_each
 from diag.collectors.collector import Collected, Made, Subject, Watch
+from diag.collectors.pause import PauseEstimate
 from diag.collectors.proc import check_attachable
 from diag.errors import ToolFailed, ToolMissing, WrongEngine
 from diag.model import Missing
 
 NEWEST = (3, 15)
-GRACE_S = 20.0
 _COUNTS = re.compile(r"Samples: (\d+) Errors: (\d+)")
 
 
@@ -35,7 +36,7 @@ class PySpyRecord:
             raise ToolMissing(f"py-spy does not know {subject.runtime} yet.", "pip install -U py-spy")
         pyspy.find()
         if not self._asked.native:
-            return "py-spy reads it from outside, without a stop"
+            return "py-spy reads it from outside, without a stop; of short calls some stacks mix two moments"
         if subject.standing:
             raise WrongEngine(
                 f"The process is {subject.standing}, and native frames would take hold of it.", "Leave out --native."
@@ -44,35 +45,32 @@ class PySpyRecord:
 
     def collect(self, subject: Subject, folder: Path, watch: Watch) -> Collected:
         """The samples of this time. Raises ToolFailed where there are none."""
-        asked, path = self._asked, folder / "py-spy.chrometrace.json"
-
-        def enough(elapsed_s: float) -> bool:
-            watch.show(elapsed_s / asked.duration_s, f"about {int(elapsed_s * asked.rate_hz)} samples")
-            return watch.stop.is_set()
-
-        started = time.time()
-        ran = external.record(
-            self._command(subject, path),
-            limit_s=asked.duration_s + GRACE_S,
-            grace_s=GRACE_S,
-            enough=enough,
-            environment={"RUST_BACKTRACE": "0"},
-        )
-        counts = _COUNTS.search(ran.stdout.decode("utf-8", "replace") + ran.stderr)
-        if not path.exists() or not path.stat().st_size:
-            raise ToolFailed(f"py-spy took no profile of process {subject.pid}: {ran.stderr or ran.status}")
-        taken, lost = (int(counts[1]), int(counts[2])) if counts else (None, None)
-        missing = () if counts else (Missing("profile.samples", "py-spy did not say how many samples were lost"),)
-        facts = {"samples": taken, "invalid": lost, "rate_hz": asked.rate_hz, "started": started}
-        made = Made(path, "profile", "chrometrace", "application/json")
-        return Collected((made,), f"py-spy {pyspy.version()}", facts, incomplete=missing)
-
-    def _command(self, subject: Subject, path: Path) -> list[str]:
         asked = self._asked
-        command = [pyspy.find(), "record", "--pid", str(subject.pid), "--output", str(path), "--format", "chrometrace"]
-        command += ["--duration", str(max(1, round(asked.duration_s))), "--rate", str(asked.rate_hz), "--threads"]
-        command += ["--full-filenames"]
+        pids = pythons(subject, subprocesses=asked.subprocesses)
+        watching = PauseEstimate(subject.pid) if asked.native else nullcontext()
+        with watching:
+            recorded = record_each(pids, self._command, folder / ".py-spy", asked, watch)
+        pause_s = watching.pause_s if isinstance(watching, PauseEstimate) else 0.0
+        made, missing, lost, first = list[Made](), list[Missing](), 0, recorded[0].ran
+        for one in recorded:
+            if not one.path.exists() or not one.path.stat().st_size:
+                why = one.ran.stderr or f"exit status {one.ran.status}"
+                missing.append(Missing("profile", f"py-spy took none of process {one.pid}: {why}"))
+                continue
+            counts = _COUNTS.search(one.ran.stdout.decode("utf-8", "replace") + one.ran.stderr)
+            if counts is None:
+                missing.append(Missing("profile.samples", f"py-spy did not say how many it lost of process {one.pid}"))
+            lost += int(counts[2]) if counts else 0
+            made.append(Made(one.path, "profile", "chrometrace", "application/json", one.ran.looked_from))
+        if not made:
+            raise ToolFailed(missing[0].reason)
+        facts = {"duration_s": min(first.looked_s, asked.duration_s), "invalid": lost}
+        return Collected(tuple(made), f"py-spy {pyspy.version()}", facts, pause_s, tuple(missing))
+
+    def _command(self, pid: int, path: Path) -> list[str]:
+        asked = self._asked
+        command = [pyspy.find(), "record", "--pid", str(pid), "--output", str(path), "--format", "chrometrace"]
+        command += ["--duration", str(asked.duration_s), "--rate", str(asked.rate_hz), "--threads", "--full-filenames"]
         # py-spy has no native frames without a stop.
         command += ["--native"] if asked.native else ["--nonblocking"]
-        command += {"cpu": [], "wall": ["--idle"], "gil": ["--gil"]}[asked.mode]
-        return command + (["--subprocesses"] if asked.subprocesses else [])
+        return command + {"cpu": [], "wall": ["--idle"], "gil": ["--gil"]}[asked.mode]

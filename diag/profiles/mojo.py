@@ -55,9 +55,9 @@ class _Reader:
         except _CutOff:
             if self._builder is None:
                 raise BadProfile("This MOJO file is cut off before its first sample.") from None
-        if self._builder is None or self._rounds is None:
-            raise BadProfile("This MOJO file has no sample.")
-        return self._builder.build(**austin.header(self._metadata, self._rounds.invalid))
+        builder = self._ready()  # also of a file without a sample: nothing ran
+        assert self._rounds is not None
+        return builder.build(**austin.header(self._metadata, self._rounds.invalid))
 
     def _check_version(self) -> None:
         version = self._number()

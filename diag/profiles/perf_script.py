@@ -23,6 +23,7 @@ _LOST = re.compile(r".*PERF_RECORD_LOST(?:_SAMPLES)?\s.*?lost:?\s*(\d+).*", re.I
 _CLOCKS = {"cpu-clock", "task-clock"}
 _MODIFIER = re.compile(r":[a-zA-Z]{1,4}$")  # `cycles:u`: in user space only
 _UNKNOWN = "[unknown]"
+_EPOCH_NS = 1_000_000_000 * 1_000_000_000  # a clock beyond this counts from 1970 (`perf record -k CLOCK_REALTIME`)
 # How CPython's trampolines (`py::work:/srv/app.py`) and V8 (`JS:*work /srv/app.js:12:3`) name their functions.
 _PYTHON = re.compile(r"py::(.*):(.*)")
 _V8 = re.compile(r"(?:JS|LazyCompile|Function|Script|Eval):[~^*+]?(.*?) ?(\S*?):(\d+)(?::(\d+))?")
@@ -130,6 +131,7 @@ class _Reader:
             values = [1, *(sample.weight if sample.event == event else 0 for event in events)]
             builder.add(builder.stack(tuple(sample.frames)), values, sample.labels, sample.time_ns - start)
         return builder.build(
+            start_ns=start if start > _EPOCH_NS else 0,
             recording=Recording(engine="perf", mode="cpu", lost=self._lost),
             duration_ns=end - start,
             mappings=tuple(self._mappings.values()),

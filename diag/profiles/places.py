@@ -7,6 +7,20 @@ import re
 from diag.evidence import LAUNCHER_PATH, LIBRARY_PATH
 from diag.profiles.model import Frame
 
+# Where a program or a thread begins: that all of the time is below these says nothing.
+ROOTS = frozenset(
+    (
+        "<module>",
+        "main",
+        "main.main",
+        "_start",
+        "(anonymous)",
+        "_bootstrap",
+        "_bootstrap_inner",
+        "_run_code",
+        "__main__",
+    )
+)
 _LANGUAGES = {
     **dict.fromkeys((".py", ".pyw", ".pyi"), "python"),
     **dict.fromkeys((".js", ".mjs", ".cjs", ".ts", ".mts", ".tsx", ".jsx"), "javascript"),

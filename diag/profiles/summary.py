@@ -92,12 +92,13 @@ def _facts(
 ) -> dict[str, Any]:
     """The headline: what is hottest, in all and of the application's own; how much was idle, in GC, in its own code."""
     own = {function: figures for function, figures in functions.items() if app[function]}
+    below = {function: figures for function, figures in own.items() if function.name not in places.ROOTS}
     states = {str(values[0]): value for values, value in by_label(profile, column, STATE).items()}
     requests = by_label(profile, column, REQUEST_ID)
     return {
         "hottest": _first(top(functions, 1), whole, app),
         "hottest_in_app": _first(top(own, 1), whole, app),
-        "longest_in_app": _first(top(own, 1, by_total=True), whole, app),
+        "longest_in_app": _first(top(below, 1, by_total=True), whole, app),
         "app_share": _share(sum(figures.own for figures in own.values()), whole),
         "idle_share": _share(states.get("idle", 0), whole),
         "gc_share": _share(states.get("gc", 0), whole),

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from diag.model import Cost
 from diag.profiles.builder import Builder
-from diag.profiles.model import NO_TIME, Labels, Profile, Recording, SampleType
+from diag.profiles.model import NO_TIME, SAMPLES, Labels, Profile, Recording, SampleType
 
 
 def aggregate(profile: Profile) -> Profile:
@@ -83,6 +83,19 @@ def merge(profiles: Sequence[Profile]) -> Profile:
         drop_frames=first.drop_frames,
         keep_frames=first.keep_frames,
         doc_url=first.doc_url,
+    )
+
+
+def only(profile: Profile, name: str, kind: SampleType) -> Profile:
+    """The profile with its counts and this one of its sample types, which is called `kind` from now on."""
+    wanted = profile.column(name)
+    kept = [index for index, one in enumerate(profile.sample_types) if one == SAMPLES or index == wanted]
+    return replace(
+        profile,
+        sample_types=tuple(kind if index == wanted else profile.sample_types[index] for index in kept),
+        values=tuple(profile.values[index] for index in kept),
+        period_type=kind if profile.period_type == profile.sample_types[wanted] else profile.period_type,
+        default_type=kind.name,
     )
 
 

@@ -29,6 +29,7 @@ PAGE_OF = {
     "tcpdump": "packets.md",
     "run": "catching-crashes.md",
     "report": "live-reports.md",
+    "profile": "profiling.md",
     "exec": "exec.md",
     "shell": "exec.md",
     "ps": "live-reports.md",

@@ -41,6 +41,7 @@ LATE = {
     "oss2": "diag/upload/oss_client.py",
     "prometheus_client": "server/diag_server/metrics.py",
     "urllib3": "diag/upload/http_client.py",
+    "websocket": "diag/collectors/inspector.py",
 }
 
 

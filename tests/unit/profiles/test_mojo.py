@@ -96,7 +96,7 @@ def test_no_bytes_raise_anything_else(body: bytes) -> None:
     [
         (b"MOO", "does not start with MOJ"),
         (b"MOJ" + number(4), "version 4; diag reads version 3"),
-        (HEAD, "has no sample"),
+        (HEAD, "'mode' is missing"),
         (HEAD + STACK + METRICS, "'mode' is missing"),
         (HEAD + MODE + STACK + b"\x05" + number(5), "not sent before: 5"),
         (HEAD + MODE + STACK + b"\x0d", "unknown number 13"),

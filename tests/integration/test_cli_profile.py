@@ -1,0 +1,464 @@
+"""`diag profile`, on live processes that must not notice it."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from machine import PROGRAMS, TIMEOUT_S, need
+from states import States
+
+from diag.cli.main import run_command_line
+from diag.collectors.collector import COLLECTORS, collector
+from diag.profiles import formats, tables
+from diag.profiles.model import PID, THREAD, THREAD_ID, Profile, label
+
+ENGINES = ["austin", "py-spy", "perf"]
+# Pairs that call each other nowhere in alternating.py.
+MIXED = ({"left", "right"}, {"left", "right_leaf"}, {"right", "left_leaf"})
+DIAG = [sys.executable, "-m", "diag"]
+
+
+def manifests(home: Path) -> list[dict[str, Any]]:
+    """The manifests in the local store."""
+    return [json.loads(path.read_text()) for path in home.rglob("store/v1/default/*/*/*/*/*/manifest.json")]
+
+
+def kept(home: Path, name: str = "profile.pb.gz") -> bytes:
+    """A file of the only capture."""
+    (path,) = home.rglob(f"store/v1/**/{name}")
+    return path.read_bytes()
+
+
+def profile(home: Path) -> Profile:
+    """The only profile that was kept."""
+    return formats.read(kept(home))
+
+
+def hottest(one: Profile) -> str:
+    """The function with the most own samples."""
+    return tables.top(tables.by_function(one, one.column()), 1)[0][0].name.rpartition(".")[2]
+
+
+def labels(one: Profile, key: str) -> set[str | int]:
+    """The values of a label."""
+    found = {label(one.label_sets[tags], key) for tags in set(one.labels_of)}
+    return {value for value in found if value is not None}
+
+
+def rest(home: Path) -> set[str]:
+    """What is under the home beside captures, accounts and locks."""
+    names = {path.name for path in home.rglob("*") if path.is_file()}
+    return {name for name in names if name.startswith(".") or name.endswith((".mojo", ".data", ".tmp"))}
+
+
+def state(pid: int) -> str:
+    """The kernel's letter for a process."""
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+
+
+@pytest.fixture
+def profiling(home: Path) -> Iterator[Callable[..., subprocess.Popen[str]]]:
+    """Starts `diag profile` in the background; it is told when it looks."""
+    started: list[subprocess.Popen[str]] = []
+
+    def run(*arguments: str) -> subprocess.Popen[str]:
+        process = subprocess.Popen(
+            [*DIAG, "profile", *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
+        started.append(process)
+        return process
+
+    yield run
+    for process in started:
+        process.kill()
+        process.communicate(timeout=TIMEOUT_S)
+
+
+@pytest.fixture
+def looks(home: Path, wait_for: Callable) -> Callable[[subprocess.Popen[str]], None]:
+    """Waits until the capture's tool is at work."""
+
+    def wait(process: subprocess.Popen[str]) -> None:
+        tools = ("py-spy", "austin", "perf")
+
+        def at_work() -> bool:
+            tasks = Path(f"/proc/{process.pid}/task").glob("*/children")
+            pids = [pid for task in tasks for pid in task.read_text().split()]
+            commands = [Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0") for pid in pids]
+            return any(
+                Path(os.fsdecode(words[0])).name in tools and (b"record" in words or b"--binary" in words)
+                for words in commands
+            )
+
+        wait_for(at_work)
+
+    return wait
+
+
+@pytest.mark.parametrize("engine", ["auto", *ENGINES])
+def test_a_pid_of_nobodys(engine: str, start: Callable, diag: Callable, home: Path) -> None:
+    """The function that computes is the hottest, samples know their process and thread, and the process runs on."""
+    child = start("alternating.py")
+    if engine == "perf":
+        need("perf")
+
+    with States(child.pid) as states:
+        answer = diag("profile", str(child.pid), "-d", "2", "--engine", engine)
+
+    assert answer.returncode == 0, answer.stderr
+    one = profile(home)
+    assert labels(one, PID) <= {child.pid}
+    assert child.pid in labels(one, THREAD_ID)
+    assert len(one) > 20
+    if engine != "perf":  # it names what runs inside CPython instead
+        assert hottest(one) == "left_leaf"
+        assert "left_leaf (alternating.py)" in answer.stdout
+    assert not states.seen & set("tT")
+    assert state(child.pid) in "RS"
+    assert rest(home) == set()
+    (manifest,) = manifests(home)
+    assert (manifest["kind"], manifest["trigger"]) == ("profile", "api")
+    assert {artifact["name"] for artifact in manifest["artifacts"]} == {"profile.pb.gz", "summary.json"}
+    assert manifest["capture_id"] in answer.stdout
+    assert manifest["cost"]["pause_s"] == 0
+
+
+@pytest.mark.parametrize("engine", ["austin", "py-spy"])
+def test_stacks_that_were_never_there_are_few(engine: str, start: Callable, diag: Callable, home: Path) -> None:
+    """Reading without a stop mixes two moments now and then, and no more than that."""
+    child = start("alternating.py")
+
+    assert diag("profile", str(child.pid), "-d", "3", "--engine", engine).returncode == 0
+
+    one = profile(home)
+    names = [{frame.function for frame in one.frames_of(index)} for index in range(len(one))]
+    wrong = sum(any(pair <= found for pair in MIXED) for found in names)
+    assert wrong <= 0.15 * len(names)
+
+
+@pytest.mark.parametrize("engine", ["austin", "py-spy"])
+def test_wall_shows_what_waits(engine: str, start: Callable, diag: Callable, home: Path) -> None:
+    """`--mode wall` has the thread that sleeps, as long as the one that computes; `--mode cpu` has it not."""
+    child = start("alternating.py")
+
+    assert diag("profile", str(child.pid), "-d", "2", "--engine", engine, "--mode", "wall").returncode == 0
+
+    one = profile(home)
+    assert len(labels(one, THREAD_ID)) == 2
+    assert one.sample_types[one.column()].name == "wall"
+    if engine == "py-spy":
+        assert labels(one, THREAD) == {"MainThread", "sleeper"}
+
+
+@pytest.mark.parametrize("engine", ["austin", "py-spy"])
+def test_cpu_leaves_out_what_waits(engine: str, start: Callable, diag: Callable, home: Path) -> None:
+    """In a profile of CPU time nearly all is the thread that runs."""
+    child = start("alternating.py")
+
+    assert diag("profile", str(child.pid), "-d", "2", "--engine", engine).returncode == 0
+
+    one = profile(home)
+    by_thread = tables.by_label(one, one.column(), THREAD_ID)
+    assert by_thread[(child.pid,)] >= 0.9 * one.total(one.column())
+
+
+def test_native_frames_say_what_they_cost(start: Callable, diag: Callable, home: Path) -> None:
+    """`--native` merges C frames into the Python stacks, and the capture says that this stops the process."""
+    child = start("alternating.py")
+
+    answer = diag("profile", str(child.pid), "-d", "2", "--native")
+
+    assert answer.returncode == 0, answer.stderr
+    assert "stops the process" in answer.stderr
+    one = profile(home)
+    assert {"left_leaf"} <= {frame.function for frame in one.frames}
+    assert any(".so" in frame.file or frame.mapping or frame.file.endswith(".c") for frame in one.frames)
+    assert manifests(home)[0]["cost"]["pause_s"] > 0
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_ctrl_c_keeps_what_there_is(
+    engine: str, start: Callable, profiling: Callable, looks: Callable, home: Path
+) -> None:
+    """The first Ctrl-C ends the capture, which is kept with the samples until then."""
+    child = start("alternating.py")
+    process = profiling(str(child.pid), "-d", "600", "--engine", engine)
+    looks(process)
+    time.sleep(1)  # the length of what is asked for, not a wait for anything
+
+    process.send_signal(signal.SIGINT)
+
+    stdout, stderr = process.communicate(timeout=TIMEOUT_S)
+    assert process.returncode == 0, stderr
+    assert len(profile(home)) > 0
+    assert json.loads(kept(home, "summary.json"))["recording"]["duration_s"] < 500
+    assert "diag get" in stdout
+    assert state(child.pid) in "RS"
+    assert rest(home) == set()
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_the_process_ends_meanwhile(
+    engine: str, start: Callable, profiling: Callable, looks: Callable, home: Path
+) -> None:
+    """What was seen until the end is kept, and the capture says that the process ended."""
+    child = start("alternating.py")
+    process = profiling(str(child.pid), "-d", "60", "--engine", engine)
+    looks(process)
+    time.sleep(1.5)  # the length of what is looked at
+
+    child.kill()
+
+    _, stderr = process.communicate(timeout=TIMEOUT_S)
+    assert process.returncode == 0, stderr
+    assert f"process {child.pid} ended while it was captured" in stderr
+    (manifest,) = manifests(home)
+    assert [entry["section"] for entry in manifest["incomplete"]][-1] == "profile"
+    assert len(profile(home)) > 0
+
+
+@pytest.mark.parametrize("engine", ["austin", "py-spy"])
+def test_a_stopped_process_stays_stopped(
+    engine: str, start: Callable, diag: Callable, wait_for: Callable, home: Path
+) -> None:
+    """It is never continued; a profile of CPU time has nothing of it, and says what would show more."""
+    child = start("alternating.py")
+    os.kill(child.pid, signal.SIGSTOP)
+    wait_for(lambda: state(child.pid) == "T")
+
+    with States(child.pid) as states:
+        answer = diag("profile", str(child.pid), "-d", "1", "--engine", engine)
+
+    assert answer.returncode == 0, answer.stderr
+    assert states.seen == {"T"}
+    assert "stopped" in answer.stderr
+    assert len(manifests(home)) == 1
+
+
+def test_native_frames_of_a_stopped_process_are_refused(start: Callable, diag: Callable, wait_for: Callable) -> None:
+    """They would take hold of it."""
+    child = start("alternating.py")
+    os.kill(child.pid, signal.SIGSTOP)
+    wait_for(lambda: state(child.pid) == "T")
+
+    answer = diag("profile", str(child.pid), "--native", "--engine", "py-spy")
+
+    assert answer.returncode == 2
+    assert "stopped" in answer.stderr
+    assert state(child.pid) == "T"
+
+
+def test_two_at_once(start: Callable, profiling: Callable, looks: Callable, diag: Callable, home: Path) -> None:
+    """The second is refused in a sentence, and the first is not disturbed."""
+    child = start("alternating.py")
+    first = profiling(str(child.pid), "-d", "600")
+    looks(first)
+
+    second = diag("profile", str(child.pid), "-d", "1")
+
+    assert second.returncode == 1
+    assert "Another capture" in second.stderr
+    first.send_signal(signal.SIGINT)
+    first.communicate(timeout=TIMEOUT_S)
+    assert first.returncode == 0
+    assert len(manifests(home)) == 1
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["-d", "0"], ["-d", "3601"], ["-r", "0"], ["-r", "1001"], ["-d", "x"], ["--engine", "gdb"], ["-f", "svg"]],
+    ids=" ".join,
+)
+def test_wrong_usage(arguments: list[str], start: Callable, diag: Callable, home: Path) -> None:
+    """A duration, a rate, an engine or a format beyond what there is: exit 2, and the process is not looked at."""
+    child = start("alternating.py")
+
+    answer = diag("profile", str(child.pid), *arguments)
+
+    assert answer.returncode == 2
+    assert arguments[0] in answer.stderr
+    assert manifests(home) == []
+
+
+@pytest.mark.parametrize(
+    ("engine", "options", "says"),
+    [
+        ("node", [], "is python"),
+        ("go", [], "is python"),
+        ("austin", ["--native"], "--engine py-spy"),
+        ("austin", ["--mode", "gil"], "--engine py-spy"),
+        ("perf", ["--mode", "wall"], "--mode cpu"),
+    ],
+)
+def test_an_engine_that_cannot(engine: str, options: list[str], says: str, start: Callable, diag: Callable) -> None:
+    """An engine that cannot do this on this process says so, and what would: exit 2."""
+    child = start("alternating.py")
+
+    answer = diag("profile", str(child.pid), "--engine", engine, *options)
+
+    assert answer.returncode == 2
+    assert says in answer.stderr
+
+
+@pytest.mark.parametrize("form", list(formats.WRITERS))
+def test_a_file_in_each_format(form: str, start: Callable, diag: Callable, home: Path, tmp_path: Path) -> None:
+    """`-f` and `-o` write the same profile, readable by nobody else, and say where."""
+    child = start("alternating.py")
+    path = tmp_path / "out"
+
+    answer = diag("profile", str(child.pid), "-d", "1", "-f", form, "-o", str(path))
+
+    assert f"file   {path}" in answer.stdout
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert formats.detect(path.read_bytes()) == form
+    assert hottest(formats.read(path.read_bytes())) == hottest(profile(home))
+
+
+def test_a_file_by_itself_has_a_name(start: Callable, home: Path, tmp_path: Path) -> None:
+    """`-f` alone names the file after the process and the time, in the folder where one is."""
+    child = start("alternating.py")
+
+    command = [*DIAG, "profile", str(child.pid), "-d", "1", "-f", "collapsed"]
+    subprocess.run(command, cwd=tmp_path, check=True, timeout=TIMEOUT_S, capture_output=True)
+
+    (path,) = tmp_path.iterdir()
+    assert path.name.startswith("profile.python")
+    assert path.name.endswith(".collapsed.txt")
+
+
+def test_a_file_that_cannot_be_written(start: Callable, diag: Callable, home: Path) -> None:
+    """It is refused before the wait, with exit 1, and nothing is captured."""
+    child = start("alternating.py")
+
+    answer = diag("profile", str(child.pid), "-o", "/nonexistent/folder/out")
+
+    assert answer.returncode == 1
+    assert "/nonexistent/folder/out cannot be written" in answer.stderr
+    assert manifests(home) == []
+
+
+def test_json_is_the_summary(start: Callable, diag: Callable, home: Path) -> None:
+    """`--json` prints the summary that is kept, and nothing else."""
+    child = start("alternating.py")
+
+    answer = diag("profile", str(child.pid), "-d", "1", "--json")
+
+    shown = json.loads(answer.stdout)
+    assert shown.pop("capture_id") == manifests(home)[0]["capture_id"]
+    assert shown == json.loads(kept(home, "summary.json"))
+    assert shown["facts"]["hottest"]["function"] == "left_leaf"
+    assert shown["facts"]["longest_in_app"]["function"] == "alternate"
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root to become somebody else")
+def test_process_of_another_user(start: Callable, as_nobody: Callable, capfd: pytest.CaptureFixture[str]) -> None:
+    """Another user's process is exit 3, with what would allow it."""
+    child = start("alternating.py")
+    assert run_command_line(["profile", "4194304999"]) == 1  # loads what the other user may not be able to read
+    for name in COLLECTORS["profile"]:
+        collector("profile", name)
+
+    def refused() -> None:
+        os.environ.update(HOME="/nonexistent", XDG_RUNTIME_DIR="/nonexistent")  # ours are closed to others
+        for engine in ("auto", *ENGINES):
+            assert run_command_line(["profile", str(child.pid), "--engine", engine]) == 3
+
+    as_nobody(refused)
+    assert "CAP_SYS_PTRACE" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("engine", "package"), [("py-spy", "py-spy"), ("austin", "austin-dist"), ("perf", "linux-perf")]
+)
+def test_tool_that_is_missing(
+    engine: str,
+    package: str,
+    start: Callable,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """An engine whose program is not installed is exit 4, with the package that has it."""
+    child = start("alternating.py")
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "python"))
+
+    assert run_command_line(["profile", str(child.pid), "--engine", engine]) == 4
+
+    assert package in capsys.readouterr().err
+
+
+def test_an_austin_that_does_not_start(
+    start: Callable, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """An austin that fails, as version 4 does on an older glibc, is exit 4 with what it said."""
+    child = start("alternating.py")
+    (tmp_path / "austin").write_text("#!/bin/sh\necho GLIBC_2.38 not found >&2\nexit 1\n")
+    (tmp_path / "austin").chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "python"))
+
+    assert run_command_line(["profile", str(child.pid), "--engine", "austin"]) == 4
+    assert "GLIBC_2.38" in capsys.readouterr().err
+
+
+def test_auto_takes_the_next_engine(
+    start: Callable, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Where py-spy is missing austin is taken."""
+    child = start("alternating.py")
+    (tmp_path / "austin").symlink_to(Path(sys.executable).parent / "austin")
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "python"))
+
+    assert run_command_line(["profile", str(child.pid), "-d", "1"]) == 0
+    assert capsys.readouterr().err.startswith("austin: ")
+
+
+def test_no_residue(start: Callable, diag: Callable, home: Path) -> None:
+    """After a capture no tool, no lock and no temporary file is left, and the process is nobody's tracee."""
+    child = start("alternating.py")
+    before = set(Path("/tmp").iterdir())
+
+    for engine in ENGINES:
+        assert diag("profile", str(child.pid), "-d", "1", "--engine", engine).returncode == 0
+
+    assert "TracerPid:\t0" in Path(f"/proc/{child.pid}/status").read_text()
+    assert {path for path in set(Path("/tmp").iterdir()) - before if path.name.startswith(("perf", "py-spy"))} == set()
+    assert not list((home / "run" / "diag" / "busy").iterdir())
+    assert not (home / ".debug").exists()
+    words = f"--pid\0{child.pid}".encode()
+    commands = [path.read_bytes() for path in Path("/proc").glob("[0-9]*/cmdline") if path.exists()]
+    assert not any(words in command for command in commands)
+
+
+def test_native_program(diag: Callable, home: Path, tmp_path: Path) -> None:
+    """A C program is sampled by perf: its own function is the hottest, below its callers, with its file's build id."""
+    need("perf")
+    program = tmp_path / "live"
+    source = str(PROGRAMS / "profiled_live.c")
+    subprocess.run([need("gcc"), "-O1", "-fomit-frame-pointer", "-o", program, source], check=True)
+    with subprocess.Popen([program], stdout=subprocess.PIPE, text=True) as child:
+        try:
+            assert child.stdout is not None
+            child.stdout.readline()
+            answer = diag("profile", str(child.pid), "-d", "2")
+        finally:
+            child.kill()
+
+    assert answer.returncode == 0, answer.stderr
+    one = profile(home)
+    assert hottest(one) == "hottest"
+    assert {"hottest", "turn", "main"} <= {frame.function for frame in one.frames}
+    (mapping,) = {frame.mapping for frame in one.frames if frame.function == "hottest"}
+    assert mapping is not None
+    assert (mapping.file, bool(mapping.build_id)) == (str(program), True)
+    assert not {frame.function for frame in one.frames} & {"", "[unknown]"}
