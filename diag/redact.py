@@ -42,6 +42,7 @@ _SECRET_WORDS = frozenset(
     csrf xsrf signature sig private
     """.split()  # noqa: SIM905
 )
+_WORKING_DIRECTORIES = ("PWD", "OLDPWD")  # a shell's, not a password
 _SECRET_INSIDE = re.compile(r"passw|passphrase|secret|credential|apikey|accesskey|privatekey|token(?!i[sz])|cookie")
 _HARMLESS_ENDINGS = frozenset(
     "file path dir folder type name timeout ttl length size count limit url uri endpoint error class".split()  # noqa: SIM905
@@ -56,7 +57,7 @@ _SHORTEST_KNOWN = 8  # a shorter value is part of too many words
 def is_secret_name(name: str) -> bool:
     """Whether a variable, key or option of this name holds a secret: `dbPassword`, `API_KEY`, not `key_file`."""
     words = [word.lower() for word in _WORDS.findall(name)]
-    if not words or words[-1] in _HARMLESS_ENDINGS:
+    if not words or words[-1] in _HARMLESS_ENDINGS or name in _WORKING_DIRECTORIES:
         return False
     return not _SECRET_WORDS.isdisjoint(words) or bool(_SECRET_INSIDE.search("".join(words)))
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import sys
@@ -15,6 +14,7 @@ import click
 from diag import config
 from diag.cli.captures import Captures, Known
 from diag.errors import DiagError, NoSuchCapture, UsageError
+from diag.manifest import encode_manifest
 from diag.model import MANIFEST, Artifact, valid_name
 
 
@@ -59,7 +59,7 @@ def _write(captures: Captures, known: Known, wanted: Sequence[Artifact], folder:
             click.echo(_save(source, folder / artifact.name))
     if whole:
         manifest = folder / MANIFEST
-        _replace(manifest, json.dumps(known.capture.to_json(), indent=2).encode())
+        _replace(manifest, encode_manifest(known.capture))
         click.echo(manifest)
 
 

@@ -11,6 +11,7 @@ from types import TracebackType
 from typing import Protocol, TypeVar
 
 from diag.errors import DiagError, SpoolUnwritable
+from diag.manifest import encode_manifest
 from diag.model import MANIFEST, Artifact, Capture, Missing, valid_name
 from diag.spool.files import (
     PART,
@@ -196,7 +197,7 @@ class Draft:
             raise
 
     def _seal(self, capture: Capture) -> Path:
-        write_file(self.folder / MANIFEST, json.dumps(capture.to_json(), indent=1).encode())
+        write_file(self.folder / MANIFEST, encode_manifest(capture))
         (self.folder / DRAFT).unlink(missing_ok=True)
         sync_folder(self.folder)
         return self._queue.publish(self.folder, capture)

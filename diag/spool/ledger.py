@@ -159,7 +159,7 @@ class Ledger:
         text = b"".join(json.dumps(line).encode() + b"\n" for line in lines)
         if not path.exists():
             self._create(path)
-        descriptor = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
+        descriptor = os.open(path, os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
         try:
             os.lseek(descriptor, book.end, os.SEEK_SET)
             write_all(descriptor, text.ljust(book.torn, b"\0"))
@@ -172,7 +172,7 @@ class Ledger:
             book.add(line)
 
     def _create(self, path: Path) -> None:
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
         try:
             allocate(descriptor, SIZE)
             os.fsync(descriptor)

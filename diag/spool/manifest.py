@@ -6,13 +6,13 @@ import json
 from pathlib import Path
 
 from diag.errors import CorruptCapture
+from diag.manifest import MALFORMED, decode_manifest
 from diag.model import Artifact, Capture
 from diag.spool.files import open_plain
 from diag.spool.shelf import id_of
 
 DRAFT = ".draft.jsonl"
 MANIFEST_LIMIT = 16 * 1024 * 1024
-_MALFORMED = (KeyError, TypeError, ValueError, AttributeError, RecursionError, OverflowError)
 
 
 def read_capture(path: Path) -> Capture:
@@ -27,7 +27,7 @@ def read_draft(folder: Path) -> tuple[Capture, dict[str, Artifact]]:
     for line in rest:
         try:
             artifact = Artifact.from_json(json.loads(line))
-        except _MALFORMED:
+        except MALFORMED:
             continue  # the last line may be torn
         noted[artifact.name] = artifact
     return _parse(first, folder / DRAFT), noted
@@ -42,10 +42,4 @@ def _content(path: Path) -> bytes:
 
 
 def _parse(content: bytes, path: Path) -> Capture:
-    try:
-        capture = Capture.from_json(json.loads(content))
-    except _MALFORMED as error:
-        raise CorruptCapture(f"{path} does not describe a capture: {type(error).__name__} {error}.") from error
-    if capture.capture_id != id_of(path.parent):
-        raise CorruptCapture(f"{path} describes another capture, {capture.capture_id}.")
-    return capture
+    return decode_manifest(content, id_of(path.parent), path)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Iterator
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
@@ -11,6 +10,7 @@ from tempfile import SpooledTemporaryFile
 from typing import BinaryIO, cast
 
 from diag.errors import CorruptCapture, NoSuchCapture, NoSuchObject, UsageError
+from diag.manifest import decode_manifest
 from diag.model import Artifact, Capture, now
 from diag.upload import keys
 from diag.upload.store import Store
@@ -87,13 +87,7 @@ def content(store: Store, tenant: str, capture_id: str) -> bytes:
 
 def parse(capture_id: str, content: bytes) -> Capture:
     """The capture that a manifest under this id describes. Raises CorruptCapture."""
-    try:
-        capture = Capture.from_json(json.loads(content))
-    except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
-        raise CorruptCapture(f"The manifest of {capture_id} cannot be read: {type(error).__name__} {error}.") from error
-    if capture.capture_id != capture_id:
-        raise CorruptCapture(f"The manifest of {capture_id} describes another capture.")
-    return capture
+    return decode_manifest(content, capture_id, f"The manifest of {capture_id}")
 
 
 def fetch(store: Store, tenant: str, capture_id: str, name: str) -> BinaryIO:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from diag.errors import CorruptCapture, NotRedacted
+from diag.manifest import encode_manifest
 from diag.model import MANIFEST, Artifact, Capture, valid_name
 from diag.redact import Redactor, is_secret_name, suspects
 from diag.spool import Spool
@@ -88,7 +89,7 @@ def _mask(capture: Capture, folder: Path, found: dict[str, tuple[dict[str, Any],
         artifacts = tuple(_write_masked(folder, one) if one.name in found else one for one in capture.artifacts)
         hits = tuple(hit for hits in found.values() for hit in hits)
         masked = replace(capture, artifacts=artifacts, redactions=(*capture.redactions, *hits))
-        write_file(folder / REDO, json.dumps(masked.to_json(), indent=1).encode())
+        write_file(folder / REDO, encode_manifest(masked))
         sync_folder(folder)
         _redo(folder)
     return masked
@@ -103,7 +104,7 @@ def _write_masked(folder: Path, artifact: Artifact) -> Artifact:
 
 def _redo(folder: Path) -> None:
     """Let masked files take the place of those that they stand for; repeated, if need be, after a kill."""
-    if not (folder / REDO).exists():
+    if not os.path.exists(folder / REDO):  # noqa: PTH110  false too where nobody may look, and reading says so
         return
     for one in read_capture(folder / REDO).artifacts:
         part = part_of(folder / one.name)

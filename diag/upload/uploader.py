@@ -130,6 +130,9 @@ class _Pass:
             return _Outcome(id_of(folder), trouble=error)
         except (StoreError, SpoolUnwritable) as error:
             return _Outcome(id_of(folder), trouble=error)
+        except OSError as error:
+            sentence = f"The spool cannot read {folder}: {error.strerror or error}."
+            return _Outcome(id_of(folder), trouble=SpoolUnwritable(sentence))
 
     def _settle(self, outcomes: list[_Outcome]) -> None:
         """Count what came of some captures, and let the spool know all at once, which costs one sync."""
@@ -158,14 +161,22 @@ class _Outcome:
 
 
 def _size(folder: Path) -> int:
-    with os.scandir(folder) as entries:
-        return sum(entry.stat(follow_symlinks=False).st_size for entry in entries)
+    """How large it is; 0 where nobody may look, which is said when it is read."""
+    try:
+        with os.scandir(folder) as entries:
+            return sum(entry.stat(follow_symlinks=False).st_size for entry in entries)
+    except PermissionError:
+        return 0
 
 
 @contextmanager
 def _claimed(folder: Path) -> Iterator[bool]:
     """Whether nobody else is sending this capture; nobody does while the context lasts."""
-    descriptor = open_folder(folder)
+    try:
+        descriptor = open_folder(folder)
+    except PermissionError:
+        yield True  # so nobody can send it, and reading it says what is wrong
+        return
     try:
         yield try_lock(descriptor)
     finally:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
 
+from diag.manifest import checked_manifest
 from diag.model import Capture, parse_stamp
 from diag.upload import keys
 from diag_server import hostile
@@ -21,7 +22,7 @@ APART = timedelta(hours=48)
 def read_manifest(data: bytes, capture_id: str) -> Capture:
     """The capture that a manifest under this id's key describes. Raises BadManifest with what is wrong."""
     try:
-        capture = Capture.from_json(hostile.parse_json(data))
+        capture = Capture.from_json(checked_manifest(hostile.parse_json(data)))
     except BadReport as error:
         raise BadManifest(f"The manifest cannot be read: {error}") from error
     except KeyError as error:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from durability.trial import Outcome, Trial
 
-COLUMNS = ("family", "trials", "lost", "duplicated", "uncounted", "broken", "unseen", "not met")
+COLUMNS = ("family", "trials", "lost", "duplicated", "uncounted", "broken", "not met")
 _SHOWN = 4
 
 
@@ -20,7 +20,6 @@ class Row:
     doubled: int = 0
     uncounted: int = 0
     broken: int = 0
-    unseen: int = 0  # a known limit, shown and not judged
     not_met: int = 0  # the fault found nothing to hit: the trial counts, and says little
 
     def add(self, outcome: Outcome) -> None:
@@ -30,12 +29,11 @@ class Row:
         self.doubled += len(outcome.doubled)
         self.uncounted += len(outcome.uncounted)
         self.broken += len(outcome.broken)
-        self.unseen += len(outcome.unseen)
         self.not_met += not outcome.hit
 
     def cells(self) -> list[int]:
         """The figures in the order of the columns."""
-        return [self.trials, self.lost, self.doubled, self.uncounted, self.broken, self.unseen, self.not_met]
+        return [self.trials, self.lost, self.doubled, self.uncounted, self.broken, self.not_met]
 
 
 @dataclass(slots=True)

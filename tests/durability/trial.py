@@ -19,15 +19,14 @@ class Outcome:
     """What a trial found. Each entry of the lists is a sentence about one capture or one number.
 
     `lost`: acknowledged, and nowhere and not counted. `doubled`: two records of one capture, or other bytes in the
-    store. `uncounted`: the account is not that of the campaign's ledger. `broken`: any other promise. `unseen` is what
-    is known to go unnoticed, and no failure. `hit` says whether the fault was met at all.
+    store. `uncounted`: the account is not that of the campaign's ledger. `broken`: any other promise. `hit` says
+    whether the fault was met at all.
     """
 
     lost: list[str] = field(default_factory=list)
     doubled: list[str] = field(default_factory=list)
     uncounted: list[str] = field(default_factory=list)
     broken: list[str] = field(default_factory=list)
-    unseen: list[str] = field(default_factory=list)
     hit: bool = True
 
     def sentences(self) -> list[str]:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-CORE = {"diag", "diag.errors", "diag.model", "diag.evidence", "diag.redact"}
+CORE = {"diag", "diag.errors", "diag.model", "diag.manifest", "diag.evidence", "diag.redact"}
 SHARED = {*CORE, "diag.config", "diag.spool", "diag.ledger", "diag.probe"}
 SIBLINGS = ("diag.report", "diag.profiles", "diag.packets", "diag.collectors", "diag.upload")
 LOWER = {*SHARED, *SIBLINGS, "diag.capture", "diag.agent"}
@@ -20,10 +20,11 @@ MAY_IMPORT = {
     "diag.probe": set(),
     "diag.errors": set(),
     "diag.model": {"diag.errors"},
+    "diag.manifest": {"diag.errors", "diag.model"},
     "diag.evidence": {"diag.model"},
     "diag.redact": {"diag.errors", "diag.model"},
     "diag.config": {"diag.errors", "diag.model"},
-    "diag.spool": {"diag", "diag.errors", "diag.model", "diag.config", "diag.ledger", "diag.probe"},
+    "diag.spool": {"diag", "diag.errors", "diag.manifest", "diag.model", "diag.config", "diag.ledger", "diag.probe"},
     "diag.ledger": {"diag.errors", "diag.model"},
     **dict.fromkeys(SIBLINGS, SHARED),
     "diag.capture": {*SHARED, *SIBLINGS},

@@ -308,6 +308,9 @@ def test_locals_are_masked_by_name_and_by_value() -> None:
         ("", False),
         ("token_count", False),
         ("PWD_FILE", False),
+        ("PWD", False),
+        ("OLDPWD", False),
+        ("DB_PWD", True),
     ],
 )
 def test_names_tell_secrets(name: str, secret: bool) -> None:

@@ -50,8 +50,6 @@ def _run(what: str, way: str, bench: Bench, chance: random.Random) -> Outcome:
         judge(book, place, found, corner.objects(), outcome, aside=aside)
         missed = aside - set(place.quarantined())
         outcome.doubled += [f"{one} was damaged ({what}, {way}), and nobody noticed" for one in sorted(missed)]
-        if (what, way) == ("manifest", "flip"):
-            _set_apart(outcome, aside)
         return outcome
 
 
@@ -74,12 +72,6 @@ def _run_orphan(way: str, bench: Bench, chance: random.Random) -> Outcome:
         judge(book, place, found, corner.objects(), outcome, aside=None)
         outcome.doubled = [one for one in outcome.doubled if not any(orphan in one for orphan in orphans)]
         return outcome
-
-
-def _set_apart(outcome: Outcome, damaged: set[str]) -> None:
-    """A manifest has no checksum of its own: a flipped bit that leaves it readable goes unnoticed (docs/limits.md)."""
-    outcome.unseen = [one for one in outcome.doubled if any(name in one for name in damaged)]
-    outcome.doubled = [one for one in outcome.doubled if one not in outcome.unseen]
 
 
 def _damage(victims: list[Path], what: str, way: str, chance: random.Random) -> set[str]:
