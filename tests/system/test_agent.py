@@ -241,11 +241,7 @@ def test_a_crash_after_a_killed_guard_and_agent_ends_at_once(machine: Machine, f
     until(lambda: str(guard) not in children.read_text().split() and len(children.read_text().split()) == 2)
     later = next(int(pid) for pid in children.read_text().split() if int(pid) != child)
     # The door and the agent are left, once it has closed what its fork inherited.
-<<<<<<< HEAD
-    until(lambda: sum(str(path.readlink()).startswith("socket:") for path in Path(f"/proc/{later}/fd").iterdir()) == 2)
-=======
     until(lambda: sockets_of(later) == 2)
->>>>>>> main
 
     process.kill()
     process.wait(TIMEOUT_S)
