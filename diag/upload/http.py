@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from tempfile import SpooledTemporaryFile
@@ -26,6 +25,7 @@ from diag.upload.answers import plain, retry_after_s
 from diag.upload.http_client import AT_ONCE, Answer, Client
 from diag.upload.http_direct import Direct, measure
 from diag.upload.pace import Pace
+from diag.upload.source import reading
 from diag.upload.store import Announced, StoredObject
 
 CHUNK = 256 * 1024
@@ -75,7 +75,7 @@ class HttpStore:
         """
         self._meet()
         self._check_tenant(key)
-        with _reading(source, size_bytes) as file:
+        with reading(source, size_bytes) as file:
             if self._put_directly(key, file, size_bytes, sha256):
                 return
             file.seek(0)
@@ -284,16 +284,3 @@ class HttpStore:
 
 def _object(key: str) -> str:
     return "objects/" + quote(key, safe="/")
-
-
-@contextmanager
-def _reading(source: Path, size_bytes: int) -> Iterator[BinaryIO]:
-    try:
-        size = source.stat().st_size
-        file = source.open("rb")
-    except OSError as error:
-        raise StoreRejected(f"{source} cannot be read: {error.strerror}.", "") from error
-    with file:
-        if size != size_bytes:
-            raise StoreRejected(f"{source} has {size} bytes, {size_bytes} were announced.", "")
-        yield file

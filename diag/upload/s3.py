@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -17,6 +17,7 @@ from diag.upload.s3_client import Client, Expected
 from diag.upload.s3_errors import stranger
 from diag.upload.s3_parts import PARTS_ABOVE, Wanted, abort, deliver, read_sums
 from diag.upload.s3_url import parse
+from diag.upload.source import reading
 from diag.upload.store import Announced, SignedRequest, StoredObject
 from diag.upload.window import Window
 
@@ -51,7 +52,7 @@ class S3Store:
     def put(self, key: str, source: Path, *, size_bytes: int, sha256: str, content_type: str) -> None:
         """Store the file whole or not at all, verified; see Store.put. Large files go in resumable parts."""
         wanted = Wanted(self._name(key), size_bytes, sha256, content_type)
-        with _reading(source, size_bytes) as file:
+        with reading(source, size_bytes) as file:
             # Where the server is not known to create only, somebody has to look; and looking is cheaper than sending.
             if (size_bytes > PARTS_ABOVE or not self._client.create_only) and self._stands(wanted):
                 return
@@ -292,16 +293,3 @@ def _sha256(found: dict[str, Any]) -> str:
 def _comparable(etag: str, tag: str) -> bool:
     """Whether both are MD5 sums of as many parts."""
     return bool(_MD5.fullmatch(etag)) and etag.partition("-")[2] == tag.partition("-")[2]
-
-
-@contextmanager
-def _reading(source: Path, size_bytes: int) -> Iterator[BinaryIO]:
-    try:
-        size = source.stat().st_size
-        file = source.open("rb")
-    except OSError as error:
-        raise StoreRejected(f"{source} cannot be read: {error.strerror}.", "") from error
-    with file:
-        if size != size_bytes:
-            raise StoreRejected(f"{source} has {size} bytes, {size_bytes} were announced.", "")
-        yield file
