@@ -41,7 +41,7 @@ BACKOFF_FIRST_S, BACKOFF_CAP_S = 1.0, 300.0
 LONGEST_ASKED_S = 3600.0  # a Retry-After beyond this is a mistake of the store's
 LARGE, LARGE_AT_ONCE = 16 * 1024 * 1024, 2  # one is read for its sums while the parts of another are on their way
 NEVER_PRUNED = timedelta(minutes=30)  # no rule is about what is younger than an hour; clocks differ
-PATIENCE_S, LOOK_S = 30.0, 0.05
+PATIENCE_S, LOOK_S = 10.0, 0.05
 GIVE_UP_AFTER = 3  # unexpected answers in a row: the store is in trouble, not the captures
 
 

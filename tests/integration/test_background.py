@@ -113,6 +113,15 @@ print([name for name in ("urllib3", "botocore", "oss2", "requests", "ssl", "http
     assert answer.stdout.strip() == "[]"
 
 
+def open_files(proc: Path) -> dict[str, str]:
+    """What a process has open, by descriptor; what it closes just now is left out."""
+    files = {}
+    for link in (proc / "fd").iterdir():
+        with suppress(FileNotFoundError):
+            files[link.name] = str(link.readlink())
+    return files
+
+
 def test_it_holds_nothing_of_the_agents(
     spool: Spool, silent: str, wait_for: Wait, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -128,7 +137,7 @@ def test_it_holds_nothing_of_the_agents(
     os.close(reader)
     proc = Path(f"/proc/{pid_of(spool)}")
     wait_for(lambda: b"background" in (proc / "cmdline").read_bytes())
-    files = {link.name: str(link.readlink()) for link in (proc / "fd").iterdir()}
+    files = open_files(proc)
     assert {files[number] for number in "012"} == {"/dev/null"}
     assert str(spool.root / background.LOCK) in files.values()
     assert str((proc / "cwd").readlink()) == "/"

@@ -31,8 +31,15 @@ from diag.upload.uploader import drain
 
 NUMBERS = ("received", "stored", "pending", "quarantined")
 DIES = "raise ValueError('no such item')"
-# The program kills its agent, and then itself.
-KILLS = "import os, signal; os.kill(os.getppid(), signal.SIGKILL); os.kill(os.getpid(), signal.SIGKILL)"
+# The program kills its agent, once that has said whom it watches, and then itself.
+KILLS = """
+import os, pathlib, signal, time
+told = pathlib.Path(os.environ["DIAG_PROBE_SOCKET"]).parent / "instance.json"
+while not told.exists():
+    time.sleep(0.01)
+os.kill(os.getppid(), signal.SIGKILL)
+os.kill(os.getpid(), signal.SIGKILL)
+"""
 
 
 class AgentMachine:

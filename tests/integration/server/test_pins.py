@@ -150,5 +150,5 @@ def test_a_lost_file_is_no_removal(viewer: Running) -> None:
     viewer.deliver(made)
     (viewer.store / made.key(next(iter(made.files)))).unlink()
 
-    assert "The report cannot be shown" in viewer.get(f"captures/{made.id}").text
+    assert "Not all can be shown" in viewer.get(f"captures/{made.id}").text
     assert len(viewer.get("api/v1/captures").json()["captures"]) == 1
