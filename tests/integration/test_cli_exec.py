@@ -209,7 +209,8 @@ def test_probe_is_not_handed_on(start: Callable, diag: Callable) -> None:
     from diag.probe import FOLDER
 
     variables = {"SHOP": "yes", "PYTHONPATH": f"{FOLDER}:/elsewhere", "DIAG_PROBE_SOCKET": "/nowhere"}
-    child = start("sleeping_threads.py", env={**os.environ, **variables})
+    ours = {name: value for name, value in os.environ.items() if not name.startswith("DIAG_")}
+    child = start("sleeping_threads.py", env={**ours, **variables})
 
     seen = diag("exec", "-q", str(child.pid), "--", "env").stdout.splitlines()
 

@@ -114,7 +114,7 @@ def test_the_rules_of_the_settings_are_carried_out(
         (("--older-than", "1h", "--fingerprint", "aa"), {"old", "young"}),
         (("--keep-per-fingerprint", "1"), set()),
         (("--max-size", "0"), {"old", "young", "mail", "profile"}),
-        (("--max-size", "6K"), {"profile"}),
+        (("--max-size", "6.5K"), {"profile"}),
         (("--max-size", "1.5G"), set()),
     ],
 )
