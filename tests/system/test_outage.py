@@ -8,7 +8,7 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, suppress
 from pathlib import Path
 
@@ -80,6 +80,7 @@ def test_a_death_whose_agent_was_killed_too_is_in_the_viewer_when_it_is_back(mac
     process = machine.start(python("3.11"), "-c", program, stdin=subprocess.PIPE)
     assert process.stdout is not None
     assert process.stdout.readline() == "ready\n"
+    _wait_for(lambda: any((machine.home / "run").glob("diag/*/instance.json")))  # the agent has said whom it watches
     process.kill()
     process.wait(TIMEOUT_S)
     process.communicate("go\n", timeout=TIMEOUT_S)
@@ -89,6 +90,13 @@ def test_a_death_whose_agent_was_killed_too_is_in_the_viewer_when_it_is_back(mac
         page = viewer.get(f"captures/{_delivered(viewer)}").text
 
     assert "no price for sku-77" in page
+
+
+def _wait_for(happened: Callable[[], bool]) -> None:
+    until = time.monotonic() + TIMEOUT_S
+    while not happened():
+        assert time.monotonic() < until, "it did not happen in time"
+        time.sleep(0.01)
 
 
 def _delivered(viewer: viewers.Running) -> str:
