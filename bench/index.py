@@ -24,6 +24,7 @@ from measure import DIAG, HERE, Table, at_most, scratch, started
 from sqlalchemy import Engine
 
 from diag.model import Artifact, Capture, Cost, Instance, Link, new_capture_id, now, stamp
+from diag.upload import keys
 
 SERVICES, PER_SERVICE, FINGERPRINTS, DAYS = 200, 20, 5_000, 30
 BATCH = 500
@@ -35,7 +36,7 @@ TEXTS = ("rare", "common", "part of a name", "none")
 class Sample:
     """What was put in, to ask for."""
 
-    ids: list[str] = field(default_factory=list)
+    manifests: dict[str, str] = field(default_factory=dict)
     requests: list[str] = field(default_factory=list)
     traces: list[str] = field(default_factory=list)
     fingerprints: list[str] = field(default_factory=list)
@@ -67,7 +68,11 @@ def _measure_one(url: str, environment: dict[str, str], captures: int, looks: in
         sample, rate = _fill(engine, captures)
         learn(engine)
         times = {name: _timed(ask, looks) for name, ask in _questions(engine, sample).items()}
-        # The store is empty: nothing may be looked for there, or all would be taken for gone.
+        for capture_id, manifest in sample.manifests.items():  # those whose pages are asked for
+            path = store / keys.key("default", capture_id, keys.MANIFEST)
+            path.parent.mkdir(parents=True)
+            path.write_text(manifest)
+        # The others are not in the store: nothing may be looked for there, or they would be taken for gone.
         notes.set_walk(engine, None)
         for name in (notes.WALKED, notes.SWEPT):
             notes.set_done(engine, name, time.time())
@@ -89,8 +94,9 @@ def _fill(engine: Engine, captures: int) -> tuple[Sample, float]:
         began = time.perf_counter()
         write.add(engine, entries)
         took += time.perf_counter() - began
-        one = chance.choice(entries).capture
-        sample.ids.append(one.capture_id)
+        chosen = chance.choice(entries)
+        one = chosen.capture
+        sample.manifests[one.capture_id] = chosen.manifest
         sample.requests.append(str(one.links[0].request_id))
         sample.traces.append(str(one.links[0].trace_id))
         sample.fingerprints.append(str(one.fingerprint))
@@ -169,7 +175,7 @@ def _pages(sample: Sample) -> dict[str, Callable[[], str]]:
         "page: group": lambda: f"groups/{quote(chance.choice(sample.fingerprints))}",
         "page: instances": lambda: "instances",
         "page: instance": lambda: f"instances/{chance.choice(sample.instances)}",
-        "page: capture": lambda: f"captures/{chance.choice(sample.ids)}",
+        "page: capture": lambda: f"captures/{chance.choice(list(sample.manifests))}",
         "page: request": lambda: f"requests/{chance.choice(sample.requests)}",
         "page: trace": lambda: f"traces/{chance.choice(sample.traces)}",
     }
