@@ -25,6 +25,7 @@ class Door:
     """
 
     def __init__(self, folder: Path) -> None:
+        self.folder = folder
         self._tail = StderrTail()
         self.no_tail = why_not_relayed()
         self.no_probe: str | None = None

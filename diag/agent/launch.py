@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from diag.agent import signals
@@ -32,15 +32,18 @@ def occupy_standard_descriptors() -> None:
             os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
 
 
-def launch(command: list[str], door: Door, folder: Path, *, with_locals: bool = False) -> int:
-    """Start the command; returns its pid. Raises CannotExecute."""
+def launch(command: list[str], door: Door, announce: Callable[[int], None], *, with_locals: bool = False) -> None:
+    """Start the command. Raises CannotExecute.
+
+    `announce` is called with the pid before the command runs: whatever happens from then on, the next diag knows of it.
+    """
     environment = dict(os.environ)
     if door.no_probe is None:
-        inject(environment, folder / SOCKET_NAME, with_locals=with_locals)
+        inject(environment, door.folder / SOCKET_NAME, with_locals=with_locals)
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, ())
     signals.block()
     try:
-        return _start_child(command, environment, door.stderr, mask)
+        _start_child(command, environment, door.stderr, mask, announce)
     finally:
         door.child_started()
 
@@ -54,20 +57,33 @@ def inject(environment: dict[str, str], socket_path: Path, *, with_locals: bool)
         environment[layout.ENV_LOCALS] = "1"
 
 
-def _start_child(command: list[str], environment: Mapping[str, str], stderr: int | None, mask: set[int]) -> int:
-    """Fork and exec; what exec refuses comes back through a pipe that closes when it succeeds."""
+def _start_child(
+    command: list[str],
+    environment: Mapping[str, str],
+    stderr: int | None,
+    mask: set[int],
+    announce: Callable[[int], None],
+) -> None:
+    """Fork, announce, exec; what exec refuses comes back through a pipe that closes when it succeeds."""
     heard, told = os.pipe()
+    held, released = os.pipe()
     pid = os.fork()
     if pid == 0:
+        os.close(released)
+        if not os.read(held, 1):
+            os._exit(NOT_EXECUTABLE)  # the agent was killed: nothing of the command has happened
         _become(command, environment, stderr, mask, told)
     os.close(told)
+    os.close(held)
+    announce(pid)
+    os.write(released, b"\1")
+    os.close(released)
     with os.fdopen(heard, "rb") as pipe:
         refused = pipe.read()
     if refused:
         os.waitpid(pid, 0)
         number = int(refused)
         raise CannotExecute(command[0], OSError(number, os.strerror(number)))
-    return pid
 
 
 def _become(command: list[str], environment: Mapping[str, str], stderr: int | None, mask: set[int], told: int) -> None:

@@ -3,6 +3,8 @@
 <run_dir>/<instance_id>/instance.json   who is watched, by whom
 <run_dir>/<instance_id>/s               the door that probes connect to
 <run_dir>/<instance_id>/bb/             black boxes; `<pid>.<start ticks>.bb` once the agent knows the process
+
+`diag run` imports this before it starts the command, so containers are imported where they are asked for.
 """
 
 from __future__ import annotations
@@ -14,7 +16,6 @@ from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
-from diag.agent import containers
 from diag.config import Settings
 from diag.errors import NoSuchInstance, UsageError
 from diag.probe.diag_probe import layout
@@ -129,6 +130,8 @@ def _find_pid(settings: Settings, pid: int) -> Target:
             return target
         if target.run_dir is not None and box_path(target.run_dir, pid, ticks).exists():
             return _process_of(target, pid, ticks)
+    from diag.agent import containers
+
     found = containers.Containers().of(pid) if containers.id_of(pid) else None
     return _process(settings, pid, ticks, labels=found.labels if found else {})
 
@@ -139,6 +142,8 @@ def names_process(text: str) -> bool:
 
 
 def _find_in_container(settings: Settings, text: str) -> Target:
+    from diag.agent import containers
+
     everything = containers.Containers()
     whole, colon, inside = text.rpartition(":")
     by_pid = bool(whole and colon and inside.isdecimal())

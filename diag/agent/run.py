@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from diag.agent import signals
+from diag.agent import registry, signals
 from diag.agent.door import Door
 from diag.agent.launch import CannotExecute, launch, occupy_standard_descriptors
+from diag.agent.registry import Target
 from diag.config import Settings, parse_labels
 from diag.model import new_capture_id, now, stamp
 
@@ -25,54 +27,56 @@ def run_command(command: list[str], settings: Settings, *, name: str | None = No
 
     Raises BadSetting before the start; after it nothing of ours changes how the command ends.
     """
-    labels = parse_labels(settings.labels)
-    name = name or Path(command[0]).name
-    instance_id = new_capture_id()
-    # Short, because a Unix socket's path ends at 107 bytes.
-    folder = settings.run_dir / instance_id[-12:]
+    target = _target(command, settings, name)
     occupy_standard_descriptors()
-    door = Door(folder)
+    door = Door(settings.run_dir / target.instance_id[-12:])  # short: a Unix socket's path ends at 107 bytes
+    if door.no_probe is None:
+        target = replace(target, run_dir=door.folder)
     try:
-        pid = launch(command, door, folder, with_locals=settings.locals)
+        target = _start(command, target, door, settings)
+        return _watch(target, door, settings)
     except CannotExecute as error:
         _say(str(error))
-        door.close()
-        shutil.rmtree(folder, ignore_errors=True)
         return error.status
-    try:
-        return _watch(pid, door, folder, settings, (name, instance_id, labels))
     finally:
         door.close()
-        shutil.rmtree(folder, ignore_errors=True)
+        shutil.rmtree(door.folder, ignore_errors=True)
 
 
-def _watch(
-    pid: int,
-    door: Door,
-    folder: Path,
-    settings: Settings,
-    identity: tuple[str, str, dict[str, str]],
-) -> int:
-    from diag.agent import registry
-
-    name, instance_id, labels = identity
-    target = registry.Target(
-        pid=pid,
-        start_ticks=registry.start_ticks(pid) or 0,
+def _target(command: list[str], settings: Settings, name: str | None) -> Target:
+    name = name or Path(command[0]).name
+    return Target(
+        pid=0,  # not started yet
+        start_ticks=0,
         name=name,
         service=settings.service or name,
-        instance_id=instance_id,
+        instance_id=new_capture_id(),
         host=os.uname().nodename,
-        start_time=stamp(now()),
-        labels=labels,
+        labels=parse_labels(settings.labels),
         agent_pid=os.getpid(),
         agent_start_ticks=registry.start_ticks(os.getpid()),
-        run_dir=folder if door.no_probe is None else None,
     )
-    # At once: from here on the next diag can finish what we may not.
-    if target.run_dir is not None:
-        registry.publish(target)
 
+
+def _start(command: list[str], target: Target, door: Door, settings: Settings) -> Target:
+    """Start the command; returns the instance with its process. Raises CannotExecute."""
+    started = target
+
+    def announce(pid: int) -> None:
+        nonlocal started
+        started = replace(target, pid=pid, start_ticks=registry.start_ticks(pid) or 0, start_time=stamp(now()))
+        if started.run_dir is None:
+            return
+        try:
+            registry.publish(started)
+        except OSError as error:
+            _say(f"{error.filename or door.folder}: {error.strerror}; no other diag will know of this instance.")
+
+    launch(command, door, announce, with_locals=settings.locals)
+    return started
+
+
+def _watch(target: Target, door: Door, settings: Settings) -> int:
     # Heavy, and none of it is needed before the child runs.
     from diag.agent.attend import Attendant
     from diag.agent.delivery import Delivery
@@ -89,7 +93,7 @@ def _watch(
         supervisor.run()
     except Exception as error:  # noqa: BLE001  a defect of ours costs records; the instance and its status live on
         _say(f"this agent failed and records nothing more: {type(error).__name__}: {error}")
-    ended = supervisor.ended or _stand_by(pid)
+    ended = supervisor.ended or _stand_by(target.pid)
     recorder.finish()
     delivery.finish()
     return ended.status if ended.status is not None else 128 + (ended.signal or 0)

@@ -121,12 +121,19 @@ class Steward:
                 said = os.read(heard, 4096).decode()
                 ended_by, status = self._hear(said, keeper)
             elif self._told in ready:
-                received = self._told.recv(4096)
+                received = self._receive()
                 *lines, orders = (orders + received).split(b"\n")
                 ended_by = "" if received else "gone"
                 for line in lines:
                     ended_by = self._obey(json.loads(line)) or ended_by
         self._finish(keeper, status, ended_by)
+
+    def _receive(self) -> bytes:
+        """What diag says; nothing when it is gone, which is a reset where it had not read all that it was told."""
+        try:
+            return self._told.recv(4096)
+        except ConnectionResetError:
+            return b""
 
     def _hear(self, said: str, keeper: int) -> tuple[str, int | None]:
         for line in said.splitlines():
