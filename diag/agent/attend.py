@@ -18,9 +18,9 @@ from diag.agent.freeze import freeze
 from diag.agent.recorder import Recorder
 from diag.agent.registry import Target
 from diag.agent.strangers import borrow_descriptor
-from diag.agent.unmarshal import Torn, loads
 from diag.agent.watched import Circumstances, Watched, evidence_of_end, evidence_of_event
 from diag.collectors import cgroup, proc
+from diag.collectors.unmarshal import Torn, loads
 from diag.config import Settings
 from diag.errors import DiagError
 from diag.evidence import Ended, Evidence

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from diag.agent.unmarshal import Torn, loads
+from diag.collectors.unmarshal import Torn, loads
 from diag.evidence import ExceptionSeen, Frame, Request, Thread, Witness
 from diag.model import Link, stamp
 from diag.probe.diag_probe import layout

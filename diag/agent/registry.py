@@ -113,7 +113,7 @@ def black_box(run_dir: Path | None, pid: int) -> Path | None:
 
 def box_path(run_dir: Path, pid: int, ticks: int) -> Path:
     """Where the agent keeps the black box of a process it knows."""
-    return run_dir / layout.BOX_FOLDER / f"{pid}.{ticks}{layout.BOX_SUFFIX}"
+    return run_dir / layout.BOX_FOLDER / (layout.BOX_NAME % (pid, ticks))
 
 
 def claim_path(box: Path) -> Path:

@@ -2,7 +2,7 @@
 
 import os
 import sys
-from marshal import dumps
+from marshal import dumps, loads
 from mmap import mmap
 from time import monotonic
 
@@ -160,6 +160,15 @@ class Box:
         """Write a look at the heap; the next one after a request is a second away."""
         self._heap_due = monotonic() + HEAP_EVERY_S
         self.write(layout.HEAP_AT, layout.HEAP_SIZE, dumps(heap, 4))
+
+    def take_question(self):
+        """What diag asks, which is then gone; None where it asks nothing."""
+        memory, start = self.memory, layout.QUESTION_AT + 4
+        if memory is None or memory[layout.QUESTION_AT : start] == EMPTY:
+            return None
+        question = loads(memory[start : layout.QUESTION_AT + layout.QUESTION_SIZE])
+        memory[layout.QUESTION_AT : start] = EMPTY
+        return question
 
     def count_dropped(self):
         """One more event that is not in the ring."""

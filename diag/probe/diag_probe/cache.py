@@ -8,8 +8,11 @@ from marshal import dumps
 import diag_probe
 
 # In the order of their imports: each finds those before it in sys.modules.
-START_PARTS = ("layout", "link", "heap", "blackbox", "record", "session", "fault", "hooks", "watch", "start")
-LATER_PARTS = ("requests", "wsgi", "asgi", "servers", "frameworks", "processes", "tasks", "spans")
+START_PARTS = (
+    *("layout", "link", "heap", "blackbox", "record", "session"),
+    *("fault", "hooks", "questions", "watch", "start"),
+)
+LATER_PARTS = ("requests", "wsgi", "asgi", "servers", "frameworks", "processes", "tasks", "spans", "answering")
 
 
 def write(site_file):

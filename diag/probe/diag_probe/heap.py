@@ -17,3 +17,8 @@ def look_at_heap(walk=False):
     if walk:
         heap["allocatedBlocks"] = sys.getallocatedblocks()
     return heap
+
+
+def answer(frame, arguments):
+    """The same, for diag."""
+    return look_at_heap(walk=True)

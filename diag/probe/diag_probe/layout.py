@@ -9,6 +9,10 @@ does nothing at all.
 Link. Every packet from the probe starts with one of the MESSAGE bytes; anything else is text that CPython's
 faulthandler writes while the process stands still in a fatal signal. The agent answers only to FATAL, with ACK.
 
+Questions. `diag` writes a record QUESTION into a live process's box and sends SIGURG, which is ignored by default, so
+that it never hurts a process that has no probe (any more). The probe answers on its main thread: it empties the record,
+connects to the abstract Unix stream socket that the question names, and writes one marshalled tuple.
+
 Black box. A file of SIZE bytes, allocated in full when it is made (writing to a hole of a full file system would kill
 the process with SIGBUS). A record is `<u32 little-endian length><marshal version 4>`; length 0 means empty. A writer
 zeroes the length, writes the payload, then writes the length, so a torn record reads as empty. Only None, bool, int,
@@ -19,6 +23,7 @@ ENV_SOCKET = "DIAG_PROBE_SOCKET"
 ENV_LOCALS = "DIAG_LOCALS"
 BOX_FOLDER = "bb"
 BOX_SUFFIX = ".bb"
+BOX_NAME = "%d.%d.bb"  # pid and start ticks, once the agent knows the process
 
 # Link, probe to agent. HELLO carries a marshalled dict: {"v": 1, "box": file name, "pid": own pid in its own
 # namespace, "forked": bool}. EVENT carries the u8 index of its ring record. FATAL says that the FATAL record is
@@ -33,7 +38,7 @@ SEND_TIMEOUT_S = 0.5  # for each blocked write of faulthandler; the guard ends a
 FREEZE_LIMIT_S = 1.8
 
 MAGIC = b"DIAGBB1\n"
-SIZE = 262144
+SIZE = 266240
 
 # Header: MAGIC at 0, then single bytes and u64 counters (little-endian), then the record HEADER.
 STATE_AT = 16
@@ -71,3 +76,8 @@ HEAP_AT, HEAP_SIZE = 176128, 4096
 #            "context": EXC | None, "exceptions": [EXC, ..], "notes": [str, ..], "cut": int frames left out}
 #   FRAME = (function, file, line, module | None, {name: text} | None)
 FATAL_AT, FATAL_SIZE = 180224, 81920
+
+# What diag asks: (name in questions.ANSWERS, {argument: value}, abstract socket's name as bytes, without the NUL).
+# Answer: (True, value, seconds that the main thread stood still) or (False, "Type: message", seconds).
+QUESTION_AT, QUESTION_SIZE = 262144, 4096
+ANSWER_TIMEOUT_S = 2.0  # for each write of the answer that finds nobody reading

@@ -5,6 +5,7 @@ import os
 from . import layout
 from .fault import Faults, disguise
 from .hooks import Hooks
+from .questions import Questions
 from .session import Session
 from .watch import Watch
 
@@ -16,6 +17,7 @@ class Probe:
         self.session = session
         self.faults = Faults(session)
         self.hooks = Hooks(session)
+        self.questions = Questions(session)
         self.watch = Watch(session, {"hooks": self.hooks})
         self._closerange = os.closerange
 
@@ -24,6 +26,7 @@ class Probe:
         self.faults.install()
         self.hooks.install()
         self.watch.install()
+        self.questions.install()
         os.closerange = disguise(self.closerange, self._closerange)
         os.register_at_fork(after_in_child=self.after_fork)
 
@@ -49,6 +52,7 @@ class Probe:
     def uninstall(self):
         """Take everything out again. A fork hook cannot be taken out; it finds nothing to do."""
         os.closerange = self._closerange
+        self.questions.uninstall()
         self.watch.uninstall()
         self.hooks.uninstall()
         self.faults.uninstall()

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from machine import VERSIONS, python
 
-from diag.agent.unmarshal import Torn, loads
+from diag.collectors.unmarshal import Torn, loads
 
 PLAIN = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text() | st.binary(),
