@@ -13,7 +13,7 @@ from diag.collectors.asked import ProfileAsked
 from diag.collectors.collector import Collected, Made
 from diag.evidence import Request
 from diag.model import Cost, Missing
-from diag.profiles import formats, perf_script
+from diag.profiles import formats, headline, perf_script
 from diag.profiles.attribute import Span, attribute
 from diag.profiles.model import IDLE, Label, Profile, Recording, SampleType
 from diag.profiles.summary import summary
@@ -43,35 +43,8 @@ def refine(collected: Collected, during: During, asked: ProfileAsked) -> Refined
         File("profile.pb.gz", "profile", "pprof", formats.CONTENT_TYPES["pprof"], formats.write(timed, "pprof")),
         File("summary.json", "summary", "diag-profile", "application/json", json.dumps(found).encode()),
     )
-    return Refined(files, title(found), facts(found), _missing(found, timed is profile), redactor.counts())
-
-
-def title(found: dict[str, Any]) -> str:
-    """`profile: 62 % in b (busy.py)`, or how long it looked and saw nothing."""
-    hottest = found["facts"]["hottest_in_app"] or found["facts"]["hottest"]
-    if not hottest:
-        return f"profile: nothing ran in {found['recording']['duration_s']:.0f} s"
-    return f"profile: {_percent(hottest['self_share'])} in {_named(hottest)}"
-
-
-def facts(found: dict[str, Any]) -> tuple[str, ...]:
-    """Where the time went, how it was taken, and what is missing of it."""
-    told, taken = found["facts"], found["recording"]
-    hottest, longest = told["hottest"], told["longest_in_app"]
-    if not hottest:
-        first = "No sample: nothing ran. `--mode wall` shows what waits."
-    else:
-        first = f"{_percent(hottest['self_share'])} of the time in {_named(hottest)} itself"
-        if longest and longest["function"] != hottest["function"]:
-            first += f"; {_percent(longest['total_share'])} below {_named(longest)}"
-    threads = len(found["threads"])
-    second = f"{found['samples']} samples in {taken['duration_s']:.1f} s of {threads} threads, {taken['sentence']}"
-    lost = taken["lost"] + taken["invalid"]
-    third = f"{lost} samples lost or invalid ({_percent(taken['missing_share'])})"
-    third += (
-        f"; the target stood still for {taken['cost']['pause_s'] * 1000:.0f} ms" if taken["cost"]["pause_s"] else ""
-    )
-    return first, second, third
+    title, told = f"profile: {headline.title(found)}", headline.facts(found)
+    return Refined(files, title, told, _missing(found, timed is profile), redactor.counts())
 
 
 def _read(collected: Collected, asked: ProfileAsked) -> Profile:
@@ -145,16 +118,7 @@ def _missing(found: dict[str, Any], timed: bool) -> tuple[Missing, ...]:
     missing = []
     share = found["recording"]["missing_share"]
     if share > MISSING_SHOWN:
-        missing.append(Missing("profile.samples", f"{_percent(share)} of the samples were lost or invalid"))
+        missing.append(Missing("profile.samples", f"{headline.percent(share)} of the samples were lost or invalid"))
     if not timed:
         missing.append(Missing("profile.times", f"more than {MOST_TIMED} samples: their moments were left out"))
     return tuple(missing)
-
-
-def _named(function: dict[str, Any]) -> str:
-    file = str(function["file"]).rpartition("/")[2]
-    return f"{function['function']} ({file})" if file else str(function["function"])
-
-
-def _percent(share: float) -> str:
-    return f"{share * 100:.1f} %" if 0 < share < 0.095 else f"{share * 100:.0f} %"

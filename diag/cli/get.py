@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
@@ -16,13 +17,15 @@ from diag.cli.captures import Captures, Known
 from diag.errors import DiagError, NoSuchCapture, UsageError
 from diag.manifest import encode_manifest
 from diag.model import MANIFEST, Artifact, valid_name
+from diag.profiles import formats
 
 
 @click.command()
 @click.argument("capture_id", metavar="ID")
 @click.argument("names", nargs=-1, metavar="[NAME]...")
+@click.option("-f", "--format", "form", type=click.Choice(list(formats.WRITERS)), help="Its profile, in this format.")
 @click.option("-o", "--output", metavar="DIR", help="The folder to write to; `-` prints one file. Default: ./ID")
-def get(capture_id: str, names: tuple[str, ...], output: str | None) -> None:
+def get(capture_id: str, names: tuple[str, ...], form: str | None, output: str | None) -> None:
     """Fetch the files of capture ID, verified, and print where they are.
 
     ID may be the start of an id, as `diag ls` shows it. NAME is a file's name or a kind, such as `report`; without one
@@ -33,9 +36,13 @@ def get(capture_id: str, names: tuple[str, ...], output: str | None) -> None:
       diag get 019f3c1a                       all files, into a folder named by the id
       diag get 019f3c1a report -o .           the report, here
       diag get 019f3c1a report -o - | jq .verdict
+      diag get 019f3c1a -f html -o .          a profile as one page, with its flame graph
     """
     captures = Captures(config.load())
     known = captures.find(capture_id)
+    if form:
+        _convert(captures, known, names, form, output)
+        return
     wanted = _wanted(known, names)
     if output == "-":
         if not names or len(wanted) != 1:
@@ -43,17 +50,40 @@ def get(capture_id: str, names: tuple[str, ...], output: str | None) -> None:
         with captures.open(known, wanted[0]) as source:
             shutil.copyfileobj(source, sys.stdout.buffer)
         return
+    with _folder(known, output) as folder:
+        _write(captures, known, wanted, folder, whole=not names)
+
+
+@contextmanager
+def _folder(known: Known, output: str | None) -> Iterator[Path]:
+    """The folder to write to. What cannot be written there becomes a DiagError."""
     folder = Path(output or known.capture.capture_id)
     try:
-        _write(captures, known, wanted, folder, whole=not names)
+        folder.mkdir(parents=True, exist_ok=True)
+        yield folder
     except OSError as error:
         raise DiagError(
             f"{error.filename or folder} cannot be written: {error.strerror}.", "-o names another folder."
         ) from error
 
 
+def _convert(captures: Captures, known: Known, names: Sequence[str], form: str, output: str | None) -> None:
+    """Write the capture's profile in this format, or print it."""
+    profile = next((one for one in _wanted(known, names) if one.format == "pprof"), None)
+    if profile is None:
+        raise UsageError(f"There is no profile among these files, so -f {form} has nothing to write.", _listing(known))
+    with captures.open(known, profile) as source:
+        content = formats.write(formats.read(source.read(), "pprof"), form)
+    if output == "-":
+        sys.stdout.buffer.write(content)
+        return
+    with _folder(known, output) as folder:
+        path = folder / f"{profile.name.partition('.')[0]}{formats.SUFFIXES[form]}"
+        _replace(path, content)
+        click.echo(path)
+
+
 def _write(captures: Captures, known: Known, wanted: Sequence[Artifact], folder: Path, *, whole: bool) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
     for artifact in wanted:
         with captures.open(known, artifact) as source:
             click.echo(_save(source, folder / artifact.name))

@@ -9,6 +9,7 @@ from diag.errors import BadProfile, UsageError
 from diag.profiles import (
     chrometrace,
     collapsed,
+    html_write,
     memray,
     mojo,
     perf_script,
@@ -36,10 +37,16 @@ WRITERS: dict[str, Callable[[Profile], bytes]] = {
     "pprof": pprof_write.write,
     "speedscope": speedscope_write.write,
     "collapsed": collapsed.write,
+    "html": html_write.write,
 }
 # How files of these formats are named, and served.
-SUFFIXES = {"pprof": ".pb.gz", "speedscope": ".speedscope.json", "collapsed": ".collapsed.txt"}
-CONTENT_TYPES = {"pprof": "application/octet-stream", "speedscope": "application/json", "collapsed": "text/plain"}
+SUFFIXES = {"pprof": ".pb.gz", "speedscope": ".speedscope.json", "collapsed": ".collapsed.txt", "html": ".html"}
+CONTENT_TYPES = {
+    "pprof": "application/octet-stream",
+    "speedscope": "application/json",
+    "collapsed": "text/plain",
+    "html": "application/octet-stream",  # a file to save: it never runs where it was fetched from
+}
 
 _KEYS = ((b'"timeDeltas"', "cpuprofile"), (b'"head"', "heapprofile"), (b'"traceEvents"', "chrometrace"))
 _COLLAPSED = re.compile(rb"(?:#[^\n]*|[^\n]* -?\d+(?:,-?\d+)*|\s*)(?:\r?\n|$)")

@@ -99,6 +99,12 @@ def only(profile: Profile, name: str, kind: SampleType) -> Profile:
     )
 
 
+def shown_first(profile: Profile) -> Profile:
+    """The profile with the sample type that is shown first, and no other."""
+    column = profile.column()
+    return replace(profile, sample_types=(profile.sample_types[column],), values=(profile.values[column],))
+
+
 def with_period(profile: Profile, kind: SampleType, period: int) -> Profile:
     """A profile of counts with one more column, shown first: each sample stands for `period` of `kind`."""
     if kind in profile.sample_types:

@@ -12,7 +12,7 @@ from flask import Flask, g, redirect, request, session, url_for
 from flask.sessions import SecureCookieSessionInterface
 from werkzeug.wrappers import Response
 
-from diag_server.answers import for_programs
+from diag_server.answers import STATIC, for_programs
 from diag_server.errors import Forbidden, LoginNeeded, RoleTooSmall
 from diag_server.state import viewer
 from diag_server.tokens import Identity
@@ -37,7 +37,7 @@ def allow(role: str, *, head: str | None = None) -> Callable[[View], View]:
 
 def roles_of(app: Flask, endpoint: str, method: str = "GET") -> frozenset[str]:
     """The roles that the endpoint declares for this method; empty means nobody."""
-    if endpoint == "static":
+    if endpoint in STATIC:
         return frozenset({ANYBODY})
     name = "head_roles" if method == "HEAD" else "roles"
     roles: frozenset[str] = getattr(app.view_functions[endpoint], name, frozenset())

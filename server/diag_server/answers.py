@@ -44,6 +44,7 @@ INDEX_HELP = "Load the page again in a moment; where the index is a database, se
 
 BROKEN = "The viewer failed to answer this. That is a mistake in the viewer, not in what you asked."
 
+STATIC = frozenset({"static", "profiles.static"})  # endpoints of files that are the same for everybody
 POLICY_HEADER = "Content-Security-Policy"
 # Nothing inline and nothing from elsewhere: what a report says can never become a script or a style.
 POLICY = {
@@ -138,7 +139,7 @@ def _finish(response: Response) -> Response:
     response.headers.setdefault(POLICY_HEADER, policy())
     for name, value in HEADERS.items():
         response.headers.setdefault(name, value)
-    if request.endpoint != "static":
+    if request.endpoint not in STATIC:
         response.headers.setdefault("Cache-Control", "private, no-cache")
     return response
 

@@ -12,7 +12,7 @@ import json
 import resource
 import sys
 from collections.abc import Callable
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from diag.profiles.limits import unpacked
 from diag.profiles.model import Profile
 from diag.profiles.summary import summary
 from diag.profiles.tables import function_of
+from diag.profiles.transform import shown_first
 
 MOST_UNPACKED_BYTES = 128 * 1024 * 1024
 MEMORY_BYTES = 2 * 1024 * 1024 * 1024
@@ -65,8 +66,10 @@ JOBS: dict[str, Callable[..., bytes]] = {
     "summary": lambda profile: json.dumps(summary(profile)).encode(),
     "diff": lambda base, new: json.dumps(compared(base, new)).encode(),
     "speedscope": lambda profile: formats.write(profile, "speedscope"),
-    "flamegraph": lambda profile: formats.write(_shown_first(profile), "speedscope"),
+    # Without the other types, each of which takes a browser as long as the first.
+    "flamegraph": lambda profile: formats.write(shown_first(profile), "speedscope"),
     "collapsed": lambda profile: formats.write(profile, "collapsed"),
+    "html": lambda profile: formats.write(profile, "html"),
 }
 
 
@@ -86,12 +89,6 @@ def main(job: str, out: str, *sources: str) -> int:
     else:
         return 0
     return 1
-
-
-def _shown_first(profile: Profile) -> Profile:
-    """Only the sample type that is shown first: each takes a browser as long as all of the profile does."""
-    column = profile.column()
-    return replace(profile, sample_types=(profile.sample_types[column],), values=(profile.values[column],))
 
 
 def _cell(cell: Cell) -> list[Any]:

@@ -14,13 +14,16 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import captured
 import pytest
+from instances import DIAG
 from machine import TIMEOUT_S
 from spooled import folder_of, make_capture, put_capture
 from viewers import running
 
 from diag import config
 from diag.model import Capture, Link, now
+from diag.profiles import formats
 from diag.spool import Spool
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
@@ -231,6 +234,33 @@ def test_get_refuses_with_a_sentence(
     assert says in answer.stderr
     assert "\x1b" not in answer.stderr
     assert answer.stdout == ""
+
+
+@pytest.mark.parametrize("form", list(formats.WRITERS))
+def test_get_writes_a_profile_in_any_format(run: Run, home: Path, form: str) -> None:
+    """The same file in a folder and on stdout, what the viewer's workshop would make of it."""
+    made = captured.made(captured.shop(samples=50))
+    with Spool.of(config.load()).begin(made.capture) as draft:
+        for one in made.capture.artifacts:
+            draft.add(one.name, one.kind, one.format, one.content_type, made.files[one.name])
+        draft.commit(made.capture)
+    path = home / "out" / f"profile{formats.SUFFIXES[form]}"
+
+    answer = run("get", made.id, "-f", form, "-o", "out")
+
+    assert (answer.returncode, answer.stdout) == (0, f"{path.relative_to(home)}\n")
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert path.read_bytes() == formats.write(formats.read(made.files["profile.pb.gz"]), form)
+    printed = subprocess.run([*DIAG, "get", made.id, "-f", form, "-o", "-"], capture_output=True, timeout=TIMEOUT_S)
+    assert printed.stdout == path.read_bytes()
+
+
+def test_get_converts_nothing_but_a_profile(run: Run, caught: list[Capture]) -> None:
+    """`-f` of a capture without one is refused, with the files that it has."""
+    answer = run("get", caught[0].capture_id, "-f", "html")
+
+    assert answer.returncode == 2
+    assert "no profile" in answer.stderr and "report.json" in answer.stderr
 
 
 def test_get_hands_out_nothing_that_was_damaged(run: Run, caught: list[Capture], home: Path) -> None:

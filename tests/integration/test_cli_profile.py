@@ -319,8 +319,11 @@ def test_a_file_in_each_format(form: str, start: Callable, diag: Callable, home:
 
     assert f"file   {path}" in answer.stdout
     assert path.stat().st_mode & 0o777 == 0o600
-    assert formats.detect(path.read_bytes()) == form
-    assert hottest(formats.read(path.read_bytes())) == hottest(profile(home))
+    if form == "html":
+        assert f"<title>{manifests(home)[0]['title'].removeprefix('profile: ')}</title>" in path.read_text()
+    else:
+        assert formats.detect(path.read_bytes()) == form
+        assert hottest(formats.read(path.read_bytes())) == hottest(profile(home))
 
 
 def test_a_file_by_itself_has_a_name(start: Callable, home: Path, tmp_path: Path) -> None:

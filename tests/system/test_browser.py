@@ -16,10 +16,11 @@ from buckets import oss_bucket
 from machine import TIMEOUT_S, need
 from oss_server import Key
 from oss_server import running as running_oss
-from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, expect, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Frame, Page, expect, sync_playwright
 from viewers import Running, running
 
 from diag.model import new_capture_id
+from diag.profiles import formats
 from diag.upload import pins
 from diag.upload.http import HttpStore
 
@@ -355,7 +356,7 @@ def test_a_file_is_saved_from_the_bucket(home: Path, page: Page, complaints: lis
     assert complaints == []
 
 
-def seen(page: Page, expression: str, wanted: Callable[[int], bool]) -> bool:
+def seen(page: Page | Frame, expression: str, wanted: Callable[[int], bool]) -> bool:
     """Whether the expression's value becomes what is wanted; asked for again with each frame that is drawn."""
     ends = time.monotonic() + PATIENCE_S
     while time.monotonic() < ends:
@@ -393,6 +394,28 @@ def test_the_flame_graph_is_framed_by_the_page(viewer: Running, page: Page, comp
 
     expect(page.frame_locator("iframe.flamegraph").get_by_text("Left Heavy")).to_be_visible()
     assert complaints == []
+
+
+def test_a_saved_profile_opens_without_a_network(browser: Browser, complaints: list[str], tmp_path: Path) -> None:
+    """The one HTML file shows tables and flame graph from a disk, asks for nothing, and fits a telephone."""
+    path = tmp_path / "profile.html"
+    path.write_bytes(formats.write(captured.shop(), "html"))
+    context = browser.new_context(offline=True, viewport={"width": NARROW, "height": 800})
+    page = context.new_page()
+    listen(page, complaints)
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+
+    page.goto(path.as_uri())
+
+    expect(page.get_by_role("heading", name="28 % in price (app.py)")).to_be_visible()
+    frame = page.frames[1]
+    assert seen(frame, COLOURS, lambda found: found > 10)
+    expect(page.get_by_role("cell", name="req-checkout-1")).to_be_visible()
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    assert asked == [path.as_uri()]
+    assert complaints == []
+    context.close()
 
 
 def test_a_profile_is_read_without_scripts(viewer: Running, browser: Browser) -> None:

@@ -4,24 +4,21 @@ from __future__ import annotations
 
 import gzip
 import secrets
-from collections.abc import Callable
-from pathlib import Path
 
-from flask import Blueprint, Response, current_app, make_response, render_template, request
+from flask import Blueprint, Response, make_response, render_template, request
 
 from diag import __version__
 from diag.model import Capture
-from diag.profiles import formats
-from diag_server import profile_page
+from diag.profiles import formats, html_write
 from diag_server.access import allow
 from diag_server.answers import POLICY_HEADER, policy
 from diag_server.errors import NotFound
-from diag_server.index import read
 from diag_server.state import viewer
 from diag_server.views.captures import known
 from diag_server.workshop import profile_of
 
-blueprint = Blueprint("profiles", __name__)
+# Its static files are speedscope, which the file with a profile has in it, too.
+blueprint = Blueprint("profiles", __name__, static_folder=html_write.SPEEDSCOPE, static_url_path="/static/speedscope")
 
 
 @blueprint.get("/captures/<capture_id>/flamegraph")
@@ -51,11 +48,11 @@ def file(capture_id: str, form: str) -> Response:
     capture = _with_profile(capture_id)
     if form not in FILES:
         raise NotFound(f"Profiles are not written as .{form}.", f"Known are {', '.join(FILES)}.")
-    make, content_type = FILES[form]
-    if make is None:
-        answer = _packed(viewer().workshop.made(form.partition(".")[0], capture), f"{capture_id}.{form}")
+    job, content_type = FILES[form]
+    if job:
+        answer = _packed(viewer().workshop.made(job, capture), f"{capture_id}.{form}")
     else:
-        answer = Response(make(capture))
+        answer = Response(viewer().workshop.stored(capture))
     answer.content_type = content_type
     answer.headers.set("Content-Disposition", "attachment", filename=f"profile.{capture_id[:13]}.{form}")
     return answer
@@ -82,19 +79,11 @@ def _with_profile(capture_id: str) -> Capture:
     return capture
 
 
-def _page(capture: Capture) -> bytes:
-    """One file that needs no other: the tables and the small picture, with their style inside."""
-    content = profile_page.content(capture)
-    style = Path(current_app.static_folder or "", "style.css").read_text()
-    row = read.capture(viewer().engine, capture.capture_id)
-    return render_template("profile_file.html", capture=capture, row=row, style=style, **content).encode()
-
-
-# By what the file's name ends with: what makes it, None where that is the workshop; and its content type.
-FILES: dict[str, tuple[Callable[[Capture], bytes] | None, str]] = {
-    "pb.gz": (lambda one: viewer().workshop.stored(one), formats.CONTENT_TYPES["pprof"]),
-    "speedscope.json": (None, formats.CONTENT_TYPES["speedscope"]),
-    "flamegraph.json": (None, formats.CONTENT_TYPES["speedscope"]),  # what the page draws
-    "collapsed.txt": (None, formats.CONTENT_TYPES["collapsed"]),
-    "html": (_page, "application/octet-stream"),
+# By what the file's name ends with: the job of the workshop that makes it, and its content type.
+FILES = {
+    "pb.gz": ("", formats.CONTENT_TYPES["pprof"]),  # as it was stored
+    "speedscope.json": ("speedscope", formats.CONTENT_TYPES["speedscope"]),
+    "flamegraph.json": ("flamegraph", formats.CONTENT_TYPES["speedscope"]),  # what the page draws
+    "collapsed.txt": ("collapsed", formats.CONTENT_TYPES["collapsed"]),
+    "html": ("html", formats.CONTENT_TYPES["html"]),
 }

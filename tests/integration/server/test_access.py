@@ -10,6 +10,7 @@ import pytest
 import requests
 from diag_server import openapi
 from diag_server.access import ANYBODY, roles_of
+from diag_server.answers import STATIC
 from diag_server.app import create_app
 from diag_server.config import ViewerConfig
 from diag_server.tokens import INCLUDES
@@ -17,7 +18,7 @@ from flask import Flask
 from machine import TIMEOUT_S
 from viewers import Running
 
-OPEN = {"static", "login.form", "login.submit", "login.logout", "overview.healthz", "api.whoami"}
+OPEN = {*STATIC, "login.form", "login.submit", "login.logout", "overview.healthz", "api.whoami"}
 
 
 @pytest.fixture
@@ -53,7 +54,7 @@ def test_every_route_is_described(app: Flask) -> None:
         (re.sub(r"<(?:\w+:)?(\w+)>", r"{\1}", rule.rule), method.lower())
         for rule in app.url_map.iter_rules()
         for method in (rule.methods or set()) - {"OPTIONS"}
-        if rule.endpoint != "static" and (method != "HEAD" or rule.endpoint == "objects.get")
+        if rule.endpoint not in STATIC and (method != "HEAD" or rule.endpoint == "objects.get")
     }
 
     assert described == routed
