@@ -45,15 +45,15 @@ class Builder:
         """The index of this stack of frame indices, innermost first."""
         depth = len(frames)
         self._seen -= depth
-        found = self._stacks.get(frames)
-        if found is not None and self._seen >= 0:
-            return found
-        self._kept -= depth
+        count = len(self._stacks)
+        found = self._stacks.setdefault(frames, count)
+        if found == count:
+            self._kept -= depth
         if depth > MAX_DEPTH:
             raise BadProfile(f"A stack is {depth} frames deep; {MAX_DEPTH} are the limit.")
         if self._kept < 0 or self._seen < 0:
             raise BadProfile("The stacks of this profile are too many and too deep to be held in memory.")
-        return self._stacks.setdefault(frames, len(self._stacks))
+        return found
 
     def labels(self, labels: Iterable[Label]) -> int:
         """The index of this label set. Labels without a value are left out."""

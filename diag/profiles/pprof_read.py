@@ -5,10 +5,12 @@ Source: https://github.com/google/pprof/blob/main/proto/profile.proto
 
 from __future__ import annotations
 
+import re
 from array import array
 from collections.abc import Callable, Iterable
 from itertools import chain
-from typing import Any, NamedTuple
+from operator import itemgetter
+from typing import Any
 
 from diag.errors import BadProfile
 from diag.profiles import recording
@@ -19,8 +21,11 @@ from diag.profiles.pprof_write import TIME_LABEL
 from diag.profiles.wire import field_at, fields, number_field, numbers, pieces, read_varint, signed, varint
 
 Fields = dict[int, list[Any]]
+Parts = tuple[bytes, bytes, bytes]
+Row = tuple[int, ...]
 _MAX_LINES = 1_000_000  # of all locations together
 _SAMPLE_KEY = 0x12  # field 2 of a profile
+_FIRST = re.compile(rb"[\x80-\xff]*[\x00-\x7f]")  # of packed numbers
 _PLACES_KEY, _VALUES_KEY, _LABEL_KEY = 0x0A, 0x12, 0x1A  # fields 1, 2 and 3 of a sample, as packed numbers and messages
 
 
@@ -31,19 +36,10 @@ def read(content: bytes) -> Profile:
         return _Reader(message, samples).profile()
 
 
-class _Samples(NamedTuple):
-    """Of each sample the packed location ids, the packed values, and the label fields, as they stand in the file."""
-
-    places: list[bytes]
-    counted: list[bytes]
-    tags: list[bytes]
-
-
-def _split(data: bytes) -> tuple[Fields, _Samples]:
+def _split(data: bytes) -> tuple[Fields, list[bytes]]:
     """(all fields but samples by number, the samples). A million samples want a short way through."""
     message: Fields = {}
-    samples = _Samples([], [], [])
-    places, counted, tags = samples
+    samples: list[bytes] = []
     at, end = 0, len(data)
     while at < end:
         if data[at] != _SAMPLE_KEY:
@@ -54,31 +50,12 @@ def _split(data: bytes) -> tuple[Fields, _Samples]:
         at = begin + size
         if at > end:
             raise BadProfile(f"The sample at byte {begin} says that it has {size} bytes; {end - begin} are left.")
-        # Nearly all writers put packed places before packed values before labels; the others take the long way.
-        first, last = begin + 2, end
-        if first < at and data[begin] == _PLACES_KEY:
-            size = data[begin + 1]
-            if size > 127:
-                size, first = read_varint(data, begin + 1)
-            last = first + size
-        after = last + 2 + data[last + 1] if last + 2 <= at else end + 1
-        if (
-            after <= at
-            and data[last] == _VALUES_KEY
-            and data[last + 1] < 128
-            and (after == at or data[after] == _LABEL_KEY)
-        ):
-            places.append(data[first:last])
-            counted.append(data[last + 2 : after])
-            tags.append(data[after:at])
-        else:
-            for column, part in zip(samples, _parts(data[begin:at]), strict=True):
-                column.append(part)
+        samples.append(data[begin:at])
     return message, samples
 
 
 class _Reader:
-    def __init__(self, message: Fields, samples: _Samples) -> None:
+    def __init__(self, message: Fields, samples: list[bytes]) -> None:
         self._message = message
         self._samples = samples
         self._strings = [text.decode("utf-8", "replace") for text in message.get(6, [])] or [""]
@@ -90,7 +67,9 @@ class _Reader:
         timed = {TIME_LABEL.key, TIME_LABEL.unit} <= set(self._strings)
         self._time_start, self._time_end = self._time_label() if timed else (b"", b"")
         self._builder = Builder(types, timed=timed)
-        self._locations = self._read_locations()
+        self._by_piece = _ByPiece(self._read_locations())
+        self._frames_at = _Known(self._read_frames)
+        self._stacks, self._label_sets, self._counts = map(_Known, (self._stack, self._label_set, self._values))
 
     def profile(self) -> Profile:
         """The profile, all of it read."""
@@ -165,16 +144,28 @@ class _Reader:
             yield Frame(name, file, at, column, system_name, start, *place, inlined, folded)
 
     def _read_samples(self) -> None:
-        places, counted, tags = self._samples
-        times = None
         if self._time_start:
-            times = array("q", bytes(8 * len(tags)))
-            for index, labels in enumerate(tags):
-                times[index], tags[index] = self._take_time(labels)
-        # Decoded once each: most parts stand in many samples.
-        stacks, label_sets, rows = _Known(self._stack_reader()), _Known(self._label_set), _Known(self._values)
-        values = [array("q", [rows[one][index] for one in counted]) for index in range(len(self._builder.sample_types))]
-        self._builder.extend(map(stacks.__getitem__, places), map(label_sets.__getitem__, tags), values, times)
+            found, times = self._timed()
+        else:
+            rows = _Known(lambda body: self._row(_parts(body)))
+            found, times = list(map(rows.__getitem__, self._samples)), None
+        values = [map(itemgetter(place), found) for place in range(2, 2 + len(self._builder.sample_types))]
+        self._builder.extend(map(itemgetter(0), found), map(itemgetter(1), found), values, times)
+
+    def _timed(self) -> tuple[list[Row], array[int]]:
+        """What `_row` gives for each sample, without its moment, and the moments."""
+        rows, found, times = _Known(self._row), [], array("q")
+        for body in self._samples:
+            places, counted, tags = _parts(body)
+            moment, tags = self._take_time(tags)
+            times.append(moment)
+            found.append(rows[places, counted, tags])
+        return found, times
+
+    def _row(self, parts: Parts) -> Row:
+        """(stack, label set, and a value for each sample type), each decoded once: most stand in many samples."""
+        places, counted, tags = parts
+        return (self._stacks[places], self._label_sets[tags], *self._counts[counted])
 
     def _values(self, counted: bytes) -> list[int]:
         found = [signed(value) for value in numbers(counted)]
@@ -183,18 +174,20 @@ class _Reader:
             raise BadProfile(f"A sample has {len(found)} values for {width} sample types.")
         return found
 
-    def _stack_reader(self) -> Callable[[bytes], int]:
-        if any(len(found) > 1 for found in self._locations.values()):
-            groups = _ByPiece(self._locations)
-            return lambda places: self._builder.stack(tuple(chain.from_iterable(self._groups(groups, places))))
-        alone = _ByPiece({key: found[0] for key, found in self._locations.items()})
-        return lambda places: self._builder.stack(tuple(map(alone.__getitem__, pieces(places))))
+    def _stack(self, places: bytes) -> int:
+        """The stack of these packed locations. What calls it is often known from another stack already."""
+        first = _FIRST.match(places)
+        if first is None:
+            return self._builder.stack(self._frames_at[places])
+        frames = (*self._by_piece[first[0]], *self._frames_at[places[first.end() :]])
+        self._frames_at[places] = frames
+        return self._builder.stack(frames)
 
-    def _groups(self, by_piece: _ByPiece, places: bytes) -> list[tuple[int, ...]]:
-        found = [by_piece[piece] for piece in pieces(places)]
+    def _read_frames(self, places: bytes) -> tuple[int, ...]:
+        found = [self._by_piece[piece] for piece in pieces(places)]
         if sum(map(len, found)) > MAX_DEPTH:
             raise BadProfile(f"A stack is more than {MAX_DEPTH} frames deep.")
-        return found
+        return tuple(chain.from_iterable(found))
 
     def _label_set(self, tags: bytes) -> int:
         return self._builder.labels(self._labels(tags))
@@ -223,10 +216,10 @@ class _Reader:
             yield Label(self._text(_one(found, 1)), text or signed(_one(found, 3)), self._text(_one(found, 4)))
 
 
-class _Known(dict[bytes, Any]):
+class _Known(dict[Any, Any]):
     """Remembers what each piece of the file was read as."""
 
-    def __init__(self, read_it: Callable[[bytes], Any]) -> None:
+    def __init__(self, read_it: Callable[[Any], Any]) -> None:
         super().__init__()
         self._read_it = read_it
 
@@ -249,8 +242,25 @@ class _ByPiece(dict[bytes, Any]):
         return self._by_id[number]
 
 
-def _parts(body: bytes) -> tuple[bytes, bytes, bytes]:
-    """What `_Samples` holds of one sample, whose fields may stand in any order and unpacked."""
+def _parts(body: bytes) -> Parts:
+    """The packed location ids of a sample, its packed values, and its label fields."""
+    # Nearly all writers put packed places before packed values before labels; the others take the long way.
+    end = len(body)
+    first, last = 2, 0
+    if end > 2 and body[0] == _PLACES_KEY:
+        size = body[1]
+        if size > 127:
+            size, first = read_varint(body, 1)
+        last = first + size
+    after = last + 2 + body[last + 1] if last + 2 <= end else end + 1
+    known = after <= end and body[last] == _VALUES_KEY and body[last + 1] < 128
+    if known and (after == end or body[after] == _LABEL_KEY):
+        return body[first:last], body[last + 2 : after], body[after:]
+    return _any_parts(body)
+
+
+def _any_parts(body: bytes) -> Parts:
+    """The same of a sample whose fields stand in any order, or unpacked."""
     places: list[bytes] = []
     values: list[bytes] = []
     tags: list[bytes] = []
@@ -265,7 +275,9 @@ def _parts(body: bytes) -> tuple[bytes, bytes, bytes]:
 
 def _fields(body: bytes) -> Fields:
     found: Fields = {}
-    for field, value in fields(body):
+    at, end = 0, len(body)
+    while at < end:
+        field, value, at = field_at(body, at, end)
         found.setdefault(field, []).append(value)
     return found
 

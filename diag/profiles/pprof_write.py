@@ -9,8 +9,11 @@ counted from `time_nanos`; the recording, with its lost and invalid samples, is 
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterable, Iterator
-from itertools import repeat
+from collections.abc import Callable, Iterable, Iterator
+from functools import reduce
+from itertools import chain, islice
+from operator import concat
+from typing import Any
 
 from diag.profiles import recording
 from diag.profiles.model import NO_TIME, Frame, Label, Mapping, Profile, SampleType
@@ -19,12 +22,11 @@ from diag.profiles.wire import bytes_field, number_field, packed_field, varint
 TIME_LABEL = Label("timestamp_ns", 0, "nanoseconds")
 _LEVEL = 1  # level 6 saves a fourteenth of the size and takes twice the time
 _ROWS_AT_ONCE = 50_000
-_HEADS = [b"\x12" + varint(size) for size in range(1024)]  # what stands before a sample of this size
 
 
 def write(profile: Profile) -> bytes:
     """The file's content."""
-    stream = zlib.compressobj(_LEVEL, wbits=31)  # writes no time into gzip's header, unlike the gzip module
+    stream = zlib.compressobj(_LEVEL, wbits=31, memLevel=9)  # writes no time into gzip's header, unlike the gzip module
     message = _Message(profile)
     return b"".join([*(stream.compress(part) for part in message.parts()), stream.flush()])
 
@@ -71,24 +73,20 @@ class _Message:
         profile = self._profile
         stacks = [bytes_field(1, places) if places else b"" for places in self._stacks()]
         labels = [b"".join(bytes_field(3, self._label(one)) for one in labels) for labels in profile.label_sets]
-        columns = profile.stack_of, _packed_values(profile), self._times(), profile.labels_of
-        rows: list[bytes] = []
-        for stack, counted, moment, tags in zip(*columns, strict=False):  # `_times` may have no end
-            body = stacks[stack] + counted + moment + labels[tags]
-            size = len(body)
-            rows.append(_HEADS[size] if size < 1024 else b"\x12" + varint(size))
-            rows.append(body)
-            if len(rows) >= _ROWS_AT_ONCE:
-                yield b"".join(rows)
-                rows.clear()
-        yield b"".join(rows)
+        # Maps of C functions: a loop of ours takes twice the time, and there may be a million samples.
+        columns = [map(stacks.__getitem__, profile.stack_of), _packed_values(profile)]
+        if profile.times is not None:
+            columns.append(self._times(profile.times))
+        columns.append(map(labels.__getitem__, profile.labels_of))
+        bodies: Iterator[bytes] = reduce(_joined, columns)
+        heads = _Encoded(lambda size: b"\x12" + varint(size))
+        while rows := list(islice(bodies, _ROWS_AT_ONCE)):
+            yield b"".join(chain.from_iterable(zip(map(heads.__getitem__, map(len, rows)), rows, strict=True)))
 
-    def _times(self) -> Iterable[bytes]:
-        """The label of each sample's moment; without end and empty where the profile has none."""
-        if self._profile.times is None:
-            return repeat(b"")
+    def _times(self, times: Iterable[int]) -> Iterator[bytes]:
+        """The label of each sample's moment."""
         start = number_field(1, self._string(TIME_LABEL.key)) + b"\x18"
-        return _time_labels(self._profile.times, start, number_field(4, self._string(TIME_LABEL.unit)))
+        return _time_labels(times, start, number_field(4, self._string(TIME_LABEL.unit)))
 
     def _stacks(self) -> Iterator[bytes]:
         """The packed location ids of each stack."""
@@ -157,6 +155,10 @@ def _is_named(frame: Frame) -> bool:
     return bool(frame.function or frame.system_name or frame.file or frame.line or frame.column or frame.start_line)
 
 
+def _joined(before: Iterable[bytes], after: Iterable[bytes]) -> Iterator[bytes]:
+    return map(concat, before, after)  # type: ignore[arg-type]  # typeshed knows it for lists only
+
+
 def _time_labels(times: Iterable[int], start: bytes, end: bytes) -> Iterator[bytes]:
     for moment in times:
         if moment == NO_TIME:
@@ -167,13 +169,18 @@ def _time_labels(times: Iterable[int], start: bytes, end: bytes) -> Iterator[byt
 
 
 def _packed_values(profile: Profile) -> Iterator[bytes]:
-    if len(profile.values) == 1:
-        known: dict[int, bytes] = {}
-        for value in profile.values[0]:
-            body = known.get(value)
-            if body is None:
-                body = known[value] = bytes_field(2, varint(value))
-            yield body
-        return
-    for row in zip(*profile.values, strict=True):
-        yield packed_field(2, row)
+    rows = zip(*profile.values, strict=True)
+    while some := list(islice(rows, _ROWS_AT_ONCE)):
+        yield from map(_Encoded(lambda row: packed_field(2, row)).__getitem__, some)
+
+
+class _Encoded(dict[Any, bytes]):
+    """Encodes each value once: most stand in many samples."""
+
+    def __init__(self, encode: Callable[[Any], bytes]) -> None:
+        super().__init__()
+        self._encode = encode
+
+    def __missing__(self, value: Any) -> bytes:
+        self[value] = found = self._encode(value)
+        return found

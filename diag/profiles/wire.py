@@ -82,13 +82,13 @@ def field_at(data: bytes, at: int, end: int) -> tuple[int, int | bytes, int]:
 
     Raises BadProfile.
     """
-    key, at = read_varint(data, at)
+    key, at = (data[at], at + 1) if data[at] < 128 else read_varint(data, at)
     kind = key & 7
     if kind == VARINT:
         value, at = read_varint(data, at)
         return key >> 3, value, at
     if kind == BYTES:
-        size, at = read_varint(data, at)
+        size, at = (data[at], at + 1) if at < end and data[at] < 128 else read_varint(data, at)
     elif kind in (FIXED32, FIXED64):
         size = 4 if kind == FIXED32 else 8
     else:

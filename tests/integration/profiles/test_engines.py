@@ -152,9 +152,9 @@ def test_perf(tmp_path: Path) -> None:
 
 
 def test_every_writer_takes_what_real_tools_give(tmp_path: Path) -> None:
-    """A real profile keeps its sum through each format that we write."""
+    """A real profile keeps its sum through each format that we write and read."""
     path = tmp_path / "out"
     run(HERE / "py-spy", "record", "-d", "60", "-f", "raw", "-o", path, "--", sys.executable, PROGRAM)
     one = formats.read(path.read_bytes())
-    for form in formats.WRITERS:
+    for form in formats.WRITERS.keys() & formats.READERS.keys():
         assert formats.read(formats.write(one, form)).total(0) == one.total(0) > 0

@@ -70,11 +70,12 @@ def test_stacks_cannot_fill_the_memory(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("form", formats.WRITERS)
 def test_what_is_written_is_recognised(form: str) -> None:
-    """Each format that is written is known by its content again, gzipped or not."""
+    """Each format that is written and read is known by its content again, gzipped or not."""
     content = formats.write(profile(("main;work", 5)), form)
-    assert formats.detect(content) == form
-    assert formats.detect(gzip.compress(content)) == form
-    assert formats.read(content).total(0) in (1, 5)
+    if form in formats.READERS:
+        assert formats.detect(content) == form
+        assert formats.detect(gzip.compress(content)) == form
+        assert formats.read(content).total(0) in (1, 5)
     assert form in formats.SUFFIXES
     assert form in formats.CONTENT_TYPES
 
