@@ -59,6 +59,10 @@ class WrongEngine(UsageError):
     help_text = "Say another --engine, or leave it out: `auto` takes one that works."
 
 
+class WrongRuntime(WrongEngine):
+    """The engine is for processes of another make."""
+
+
 class Busy(DiagError):
     """Another capture that touches this process is under way."""
 

@@ -17,6 +17,7 @@ from diag.model import Cost, Instance, Level, Link, Missing, TriggerKind
 # What the application did not write: files below these folders, and the scripts without a suffix that installers write.
 LIBRARY_PATH = re.compile(r"/(?:site|dist)-packages/|/lib(?:64|32)?/(?:python|pypy)\d[\d.]*[a-z]?/|/python\d+\.zip/")
 LAUNCHER_PATH = re.compile(r"/bin/[^/.]+$")
+PROBE_PATH = re.compile(r"/diag_probe/")
 
 
 @dataclass(frozen=True, slots=True)

@@ -159,8 +159,11 @@ def _find_in_container(settings: Settings, text: str) -> Target:
 
 
 def _process(settings: Settings, pid: int, ticks: int, *, labels: Mapping[str, str]) -> Target:
-    """A process of nobody's."""
-    name = Path(f"/proc/{pid}/comm").read_text(errors="replace").strip()
+    """A process of nobody's. Raises NoSuchInstance."""
+    try:
+        name = Path(f"/proc/{pid}/comm").read_text(errors="replace").strip()
+    except (FileNotFoundError, ProcessLookupError):
+        raise NoSuchInstance(f"the process {pid} has just ended.") from None
     instance_id = f"{os.uname().nodename}/{pid}/{ticks}"
     return Target(pid, ticks, name, settings.service or name, instance_id, labels=labels)
 

@@ -11,10 +11,13 @@ from diag.collectors.collector import Collected
 from diag.model import Link, Missing
 from diag.packets.exchange import Exchange
 from diag.packets.read import Payload, Reading, read
+from diag.profiles.headline import counted
 from diag.redact import Redactor
 
+LONGEST = 80  # characters of what was asked, in the line of the slowest exchange
 NAME, SUMMARY = "packets.pcap", "summary.json"
 _FACTS = ("captured", "forgotten", "dropped", "dropped_by_interface", "shared", "snaplen", "standing", "layers")
+_NOUNS = ("reset", "retransmission")  # of the names of events those that are counted with an s
 _PAYLOADS = {
     "none": "headers only",
     "heads": "headers and heads of protocols, values blanked",
@@ -62,21 +65,26 @@ def _title(told: dict[str, Any]) -> str:
     return f"{told['packets']} packets in {told['duration_s']:.1f} s{spoken}"
 
 
+def _cut(text: str) -> str:
+    return text if len(text) <= LONGEST else f"{text[: LONGEST - 1]}…"
+
+
 def _facts(reading: Reading, told: dict[str, Any], collected: Collected) -> tuple[str, str, str]:
     """What it was talking to, what was slow, what failed."""
     dropped = collected.facts.get("dropped")
     lost = f", {dropped} lost" if dropped else ""
-    talks, exchanges = told["conversation_count"], told["exchanges"]
-    talked = f"{told['packets']} packets{lost}, {talks} conversations, {exchanges} exchanges decoded"
+    packets, talks = counted(told["packets"], "packet"), counted(told["conversation_count"], "conversation")
+    talked = f"{packets}{lost}, {talks}, {counted(told['exchanges'], 'exchange')} decoded"
     slowest = reading.tally.slowest()
     slow = "nothing was decoded that has an answer"
     if slowest and slowest.latency_s is not None:
-        slow = f"slowest {slowest.latency_s * 1000:.1f} ms: {slowest.protocol} {reading.tally.what(slowest)[:80]}"
-    troubles = (
-        ", ".join(f"{number} {name}" for name, number in told["event_counts"].items()) or "no resets or retransmissions"
-    )
+        slow = f"slowest {slowest.latency_s * 1000:.1f} ms: {slowest.protocol} {_cut(reading.tally.what(slowest))}"
+    events = [
+        counted(number, name) if name in _NOUNS else f"{number} {name}" for name, number in told["event_counts"].items()
+    ]
+    troubles = ", ".join(events) or "no resets or retransmissions"
     return (
         f"{talked}; {_PAYLOADS[reading.payload]}",
         slow,
-        f"{told['failed_exchanges']} exchanges failed; {troubles}",
+        f"{counted(told['failed_exchanges'], 'exchange')} failed; {troubles}",
     )

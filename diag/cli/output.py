@@ -45,12 +45,15 @@ def print_json(value: Any) -> None:
 
 def write_private(path: Path, content: bytes) -> None:
     """Write a file that the user named, readable by nobody else from the first byte on. Raises DiagError."""
+    new = not path.exists()
     try:
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
         with os.fdopen(descriptor, "wb") as file:
             os.fchmod(descriptor, 0o600)
             file.write(content)
     except OSError as error:
+        if new:
+            path.unlink(missing_ok=True)  # half a file looks like a whole one
         raise DiagError(f"{path} cannot be written: {error.strerror}.", "Name another file with -o.") from error
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from diag.cli.output import Column, print_table
+from diag.profiles.headline import counted
 from diag.report.visible import visible
 
 _ROWS = 8
@@ -49,7 +50,7 @@ def _answer(summary: Mapping[str, Any]) -> Sequence[str]:
         lines.append(f"{percent(own['total_share'])} below {_named(own)}")
     shares = (("app_share", "your code itself"), ("in_requests_share", "requests"), ("idle_share", "waiting"))
     lines.append(", ".join(f"{percent(facts[key])} {name}" for key, name in shares if facts[key]))
-    lines.append(f"{summary['samples']} samples in {float(taken['duration_s']):.1f} s, {taken['sentence']}")
+    lines.append(f"{counted(summary['samples'], 'sample')} in {float(taken['duration_s']):.1f} s, {taken['sentence']}")
     return [line for line in lines if line]
 
 

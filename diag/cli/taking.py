@@ -23,7 +23,7 @@ from diag.collectors.live import standing
 from diag.collectors.proc import check_attachable, read_process
 from diag.collectors.runtime import runtime_of
 from diag.config import Settings
-from diag.errors import DiagError, NoSuchInstance, WrongEngine
+from diag.errors import DiagError, NoSuchInstance, WrongEngine, WrongRuntime
 from diag.evidence import Witness
 from diag.model import Instance, stamp
 from diag.report.visible import visible
@@ -78,12 +78,18 @@ def _none(kind: str, subject: Subject, refused: Sequence[tuple[str, DiagError]])
     fitting = [(name, error) for name, error in refused if not isinstance(error, WrongEngine)]
     if not fitting:
         made_of = subject.runtime or "of a kind that could not be told"
-        reasons = "\n".join(f"{name}: {error}" for name, error in refused)
-        return WrongEngine(f"No engine takes a {kind} of process {subject.pid}, which is {made_of}.", reasons)
+        near = [(name, error) for name, error in refused if not isinstance(error, WrongRuntime)] or refused
+        reasons = "\n".join(f"{name}: {_why_not(error)}" for name, error in near)
+        return WrongEngine(f"No engine takes a {kind} like this of process {subject.pid}, which is {made_of}.", reasons)
     error = fitting[0][1]
     others = [f"{name}: {other}" for name, other in fitting[1:]]
     error.help_text = "\n".join(filter(None, (error.help_text, *others)))
     return error
+
+
+def _why_not(error: DiagError) -> str:
+    """The refusal with its own advice; that of its class speaks of an engine that was named."""
+    return str(error) if error.help_text == type(error).help_text else f"{error} {error.help_text}"
 
 
 def witness(target: Target, whole: bool) -> Witness | None:
@@ -123,15 +129,23 @@ def _bar(label: str) -> Iterator[Callable[[float, str], None] | None]:
         return
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+    from rich.table import Column
 
-    columns = (TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn(), TextColumn("{task.fields[words]}"))
+    click.echo("Ctrl-C ends it early and keeps what there is.", err=True)
+    words_at = Column(no_wrap=True, overflow="ellipsis")  # what has to go on a narrow terminal
+    columns = (
+        TextColumn("{task.description}", table_column=Column(no_wrap=True, min_width=len(label))),
+        BarColumn(20, table_column=Column(min_width=10)),
+        TimeRemainingColumn(table_column=Column(no_wrap=True, min_width=7)),
+        TextColumn("{task.fields[words]}", table_column=words_at),
+    )
     with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
         task = progress.add_task(label, total=1.0, words="")
         lock = threading.Lock()
 
         def show(done: float, words: str) -> None:
             with lock:
-                progress.update(task, completed=done, words=f"{words}  Ctrl-C ends early and keeps it")
+                progress.update(task, completed=done, words=words)
 
         yield show
 

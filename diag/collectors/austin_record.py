@@ -13,7 +13,7 @@ from diag.collectors.asked import ProfileAsked
 from diag.collectors.children import pythons, record_each
 from diag.collectors.collector import Collected, Made, Subject, Watch
 from diag.collectors.proc import check_attachable, read_process
-from diag.errors import ToolFailed, ToolMissing, WrongEngine
+from diag.errors import ToolFailed, ToolMissing, WrongEngine, WrongRuntime
 from diag.model import Missing
 
 OLDEST, NEWEST = (3, 8), (3, 13)
@@ -34,7 +34,7 @@ class AustinRecord:
     def check(self, subject: Subject) -> str:
         """austin is there and starts, and it is a CPython that it knows, in this mode, in this root."""
         if subject.language != "python":
-            raise WrongEngine(f"austin reads Python, and pid {subject.pid} is {subject.runtime or 'of unknown make'}.")
+            raise WrongRuntime(f"austin reads Python, and pid {subject.pid} is {subject.runtime or 'of unknown make'}.")
         if self._asked.native or self._asked.mode == "gil":
             raise WrongEngine("austin reads neither native frames nor who holds the GIL.", "--engine py-spy does.")
         if not OLDEST <= subject.version[:2] <= NEWEST:
@@ -43,7 +43,7 @@ class AustinRecord:
         if read_process(subject.pid)[0].root != "/":
             raise WrongEngine("austin does not find the files of a process in another root.", "--engine py-spy does.")
         return (
-            f"austin {version()} reads it from outside, without a stop; of short calls some stacks mix two moments, "
+            f"{version()} reads it from outside, without a stop; of short calls some stacks mix two moments, "
             "and threads have no names"
         )
 

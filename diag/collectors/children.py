@@ -62,9 +62,8 @@ def record_each(
     """
 
     def enough(elapsed_s: float) -> bool:
-        watch.show(
-            elapsed_s / asked.duration_s, f"about {int(elapsed_s * asked.rate_hz)} samples of {len(pids)} processes"
-        )
+        of = f" of {len(pids)} processes" if len(pids) > 1 else ""
+        watch.show(elapsed_s / asked.duration_s, f"about {int(elapsed_s * asked.rate_hz)} samples{of}")
         return watch.stop.is_set()
 
     def one(pid: int) -> Recorded:

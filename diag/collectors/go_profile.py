@@ -14,7 +14,7 @@ from diag.collectors.collector import Collected, Made, Subject, Watch
 from diag.collectors.proc import check_attachable
 from diag.collectors.procfs import ProcFolder
 from diag.collectors.sockets import Address
-from diag.errors import Busy, NoSuchInstance, ToolFailed, WrongEngine
+from diag.errors import Busy, NoSuchInstance, ToolFailed, WrongEngine, WrongRuntime
 from diag.model import Missing
 
 RATE_HZ = 100  # runtime/pprof knows no other
@@ -41,7 +41,7 @@ class GoProfile:
     def check(self, subject: Subject) -> str:
         """It is Go, it has net/http/pprof in it, and one of its own sockets answers for it."""
         if subject.language != "go":
-            raise WrongEngine(f"This engine is for Go, and pid {subject.pid} is {subject.runtime or 'unknown'}.")
+            raise WrongRuntime(f"This engine is for Go, and pid {subject.pid} is {subject.runtime or 'unknown'}.")
         if self._asked.mode != "cpu" or self._asked.native:
             raise WrongEngine("Go's own profile knows CPU time only, without C frames.", "Try --engine perf.")
         if subject.standing:

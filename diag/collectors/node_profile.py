@@ -12,7 +12,7 @@ from diag.collectors.asked import ProfileAsked
 from diag.collectors.collector import Collected, Made, Subject, Watch
 from diag.collectors.inspector import Gone, Inspector
 from diag.collectors.proc import check_attachable
-from diag.errors import ToolFailed, WrongEngine
+from diag.errors import ToolFailed, WrongEngine, WrongRuntime
 from diag.model import Missing
 
 SLICE_S = 5.0  # when the process ends, what V8 has not given out yet goes with it
@@ -30,7 +30,7 @@ class NodeProfile:
     def check(self, subject: Subject) -> str:
         """It is Node, it catches SIGUSR1, and its port is free; or its inspector is open."""
         if subject.language != "node":
-            raise WrongEngine(f"This engine is for Node, and pid {subject.pid} is {subject.runtime or 'unknown'}.")
+            raise WrongRuntime(f"This engine is for Node, and pid {subject.pid} is {subject.runtime or 'unknown'}.")
         if self._asked.mode == "gil" or self._asked.native:
             raise WrongEngine("V8 samples JavaScript on its main thread, without native frames.", "Try --engine perf.")
         if subject.standing:

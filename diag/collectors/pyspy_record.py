@@ -12,7 +12,7 @@ from diag.collectors.children import pythons, record_each
 from diag.collectors.collector import Collected, Made, Subject, Watch
 from diag.collectors.pause import PauseEstimate
 from diag.collectors.proc import check_attachable
-from diag.errors import ToolFailed, ToolMissing, WrongEngine
+from diag.errors import ToolFailed, ToolMissing, WrongEngine, WrongRuntime
 from diag.model import Missing
 
 NEWEST = (3, 15)
@@ -30,18 +30,18 @@ class PySpyRecord:
     def check(self, subject: Subject) -> str:
         """py-spy is there, the process may be read, and it is a CPython that py-spy knows."""
         if subject.language != "python":
-            raise WrongEngine(f"py-spy reads Python, and pid {subject.pid} is {subject.runtime or 'of unknown make'}.")
+            raise WrongRuntime(f"py-spy reads Python, and pid {subject.pid} is {subject.runtime or 'of unknown make'}.")
         check_attachable(subject.pid)
         if subject.version[:2] > NEWEST:
             raise ToolMissing(f"py-spy does not know {subject.runtime} yet.", "pip install -U py-spy")
         pyspy.find()
         if not self._asked.native:
-            return "py-spy reads it from outside, without a stop; of short calls some stacks mix two moments"
+            return "reads it from outside, without a stop; of short calls some stacks mix two moments"
         if subject.standing:
             raise WrongEngine(
                 f"The process is {subject.standing}, and native frames would take hold of it.", "Leave out --native."
             )
-        return "py-spy reads it from outside; for native frames it stops the process at each sample"
+        return "reads it from outside; for native frames it stops the process at each sample"
 
     def collect(self, subject: Subject, folder: Path, watch: Watch) -> Collected:
         """The samples of this time. Raises ToolFailed where there are none."""

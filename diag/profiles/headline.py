@@ -4,10 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
+WORTH_NAMING = 0.1  # with less, what is hottest of the application's own is not where the time went
+RUNNING_ONLY = ("perf", "go")  # engines that know nothing of what waits
+
 
 def title(found: dict[str, Any]) -> str:
     """`62 % in b (busy.py)`, or how long it looked and saw nothing."""
-    hottest = found["facts"]["hottest_in_app"] or found["facts"]["hottest"]
+    own, hottest = found["facts"]["hottest_in_app"], found["facts"]["hottest"]
+    if own and own["self_share"] >= WORTH_NAMING:
+        hottest = own
     if not hottest:
         return f"nothing ran in {found['recording']['duration_s']:.0f} s"
     return f"{percent(hottest['self_share'])} in {_named(hottest)}"
@@ -18,19 +23,25 @@ def facts(found: dict[str, Any]) -> tuple[str, ...]:
     told, taken = found["facts"], found["recording"]
     hottest, longest = told["hottest"], told["longest_in_app"]
     if not hottest:
-        first = "No sample: nothing ran. `--mode wall` shows what waits."
+        first = "No sample: nothing ran."
+        first += "" if taken["engine"] in RUNNING_ONLY else " `--mode wall` shows what waits."
     else:
         first = f"{percent(hottest['self_share'])} of the time in {_named(hottest)} itself"
         if longest and longest["function"] != hottest["function"]:
             first += f"; {percent(longest['total_share'])} below {_named(longest)}"
-    threads = len(found["threads"])
-    second = f"{found['samples']} samples in {taken['duration_s']:.1f} s of {threads} threads, {taken['sentence']}"
-    lost = taken["lost"] + taken["invalid"]
-    third = f"{lost} samples lost or invalid ({percent(taken['missing_share'])})"
+    seen, threads = counted(found["samples"], "sample"), counted(len(found["threads"]), "thread")
+    second = f"{seen} in {taken['duration_s']:.1f} s of {threads}, {taken['sentence']}"
+    lost = counted(taken["lost"] + taken["invalid"], "sample")
+    third = f"{lost} lost or invalid ({percent(taken['missing_share'])})"
     third += (
         f"; the target stood still for {taken['cost']['pause_s'] * 1000:.0f} ms" if taken["cost"]["pause_s"] else ""
     )
     return first, second, third
+
+
+def counted(number: int, thing: str) -> str:
+    """`1 sample`, `2 samples`."""
+    return f"{number} {thing}{'' if number == 1 else 's'}"
 
 
 def percent(share: float) -> str:

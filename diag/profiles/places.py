@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from diag.evidence import LAUNCHER_PATH, LIBRARY_PATH
+from diag.evidence import LAUNCHER_PATH, LIBRARY_PATH, PROBE_PATH
 from diag.profiles.model import Frame
 
 # Where a program or a thread begins: that all of the time is below these says nothing.
@@ -71,7 +71,7 @@ def in_app(frame: Frame) -> bool:
         return "/node_modules/" not in file
     if kind == "go":
         return not _GO_LIBRARY.search(file)
-    return not LIBRARY_PATH.search(file) and not LAUNCHER_PATH.search(file)
+    return not any(path.search(file) for path in (LIBRARY_PATH, LAUNCHER_PATH, PROBE_PATH))
 
 
 def _python_module(file: str) -> str:

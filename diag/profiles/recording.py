@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterable
 
 from diag.model import Cost
+from diag.profiles.headline import counted
 from diag.profiles.model import Recording
 
 _MARK = "diag "
@@ -33,8 +34,9 @@ def sentence(recording: Recording) -> str:
     """What a page says: `py-spy 0.4.1, wall, 100 Hz; 3 samples lost, 2 invalid`; empty where nothing is known."""
     taken = [f"{recording.engine} {recording.version}".strip(), recording.mode]
     taken += [f"{recording.rate_hz:g} Hz"] if recording.rate_hz else []
-    missing = [f"{recording.lost} samples lost"] if recording.lost else []
-    missing += [f"{recording.invalid} {'invalid' if missing else 'invalid samples'}"] if recording.invalid else []
+    missing = [f"{counted(recording.lost, 'sample')} lost"] if recording.lost else []
+    if recording.invalid:
+        missing.append(f"{recording.invalid if missing else counted(recording.invalid, 'sample')} invalid")
     return "; ".join(part for part in (", ".join(filter(None, taken)), ", ".join(missing)) if part)
 
 

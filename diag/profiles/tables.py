@@ -36,9 +36,13 @@ class Figures(NamedTuple):
 
 
 def function_of(frame: Frame) -> Function:
-    """The function that the frame is in; one that has no name is known by its address."""
+    """The function that the frame is in; one that has no name is known by its address.
+
+    Where no source file is known, `file` is the program or library that it was mapped from.
+    """
     name = frame.function or frame.system_name or (f"{frame.address:#x}" if frame.address else "?")
-    return Function(name, frame.file, 0 if frame.function else frame.start_line)
+    file = frame.file or (frame.mapping.file if frame.mapping else "")
+    return Function(name, file, 0 if frame.function else frame.start_line)
 
 
 def line_of(frame: Frame) -> Line:

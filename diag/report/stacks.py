@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from diag.evidence import LAUNCHER_PATH, LIBRARY_PATH, Evidence, ExceptionSeen, Frame, Thread
+from diag.evidence import LAUNCHER_PATH, LIBRARY_PATH, PROBE_PATH, Evidence, ExceptionSeen, Frame, Thread
 from diag.report.demangle import demangle
 from diag.report.elf import Symbol, Symbolizer
 from diag.report.values import Gaps, Scrub, clip, encodable, hex_address
@@ -101,7 +101,7 @@ def in_app(frame: Frame, scene: Scene) -> bool:
     path = frame.file or ""
     if path.startswith("<frozen") or (frame.module or "").partition(".")[0] in ("diag_probe", "sitecustomize"):
         return False
-    if LIBRARY_PATH.search(path) or LAUNCHER_PATH.search(path) or "/diag_probe/" in path:
+    if LIBRARY_PATH.search(path) or LAUNCHER_PATH.search(path) or PROBE_PATH.search(path):
         return False
     return bool(path or frame.module)
 

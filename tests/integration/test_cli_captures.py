@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import pty
-import select
 import signal
 import subprocess
 import sys
@@ -19,6 +17,7 @@ import pytest
 from instances import DIAG
 from machine import TIMEOUT_S
 from spooled import folder_of, make_capture, put_capture
+from terminals import on_terminal
 from viewers import running
 
 from diag import config
@@ -62,23 +61,6 @@ def rows(answer: subprocess.CompletedProcess[str]) -> list[dict[str, Any]]:
     assert (answer.returncode, answer.stderr) == (0, "")
     found: list[dict[str, Any]] = json.loads(answer.stdout)
     return found
-
-
-def on_terminal(*arguments: str, columns: int = 80, **environ: str) -> str:
-    """What `diag` prints on a terminal of this width."""
-    shell = f"stty cols {columns}; exec {sys.executable} -m diag {' '.join(arguments)}"
-    pid, terminal = pty.fork()
-    if pid == 0:
-        os.execve("/bin/sh", ["sh", "-c", shell], {**os.environ, "TERM": "xterm", **environ})
-    said = b""
-    while select.select([terminal], [], [], TIMEOUT_S)[0]:
-        try:
-            said += os.read(terminal, 65536)
-        except OSError:  # Linux says EIO when the last writer is gone
-            break
-    os.close(terminal)
-    os.waitpid(pid, 0)
-    return said.decode()
 
 
 def test_what_waits_and_what_is_stored_is_one_list(run: Run, caught: list[Capture]) -> None:

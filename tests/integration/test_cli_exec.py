@@ -47,6 +47,14 @@ def marked(word: str) -> list[int]:
     return found
 
 
+def children(pid: int) -> list[int]:
+    """The children of a process, none where it has ended."""
+    try:
+        return [int(one) for one in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    except OSError:
+        return []
+
+
 @pytest.fixture
 def begin() -> Iterator[Callable[..., subprocess.Popen[str]]]:
     """Starts commands, and kills those that a failed test has left."""
@@ -170,6 +178,24 @@ def test_interrupt_goes_to_the_command(begin: Callable, start: Callable, home: P
     assert running.communicate(timeout=TIMEOUT_S)[0] == "caught\n"
     assert running.returncode == 5
     assert "caught" in cast(home)[1]
+
+
+def test_an_early_interrupt_is_not_lost(begin: Callable, start: Callable, wait_for: Callable, nap: str) -> None:
+    """Ctrl-C while the command is being started ends it, as later."""
+    child = start("sleeping_threads.py")
+    running = begin([*EXEC, "-q", str(child.pid), "--", "sleep", nap])
+
+    def forked() -> bool:
+        """Whether the process that becomes the command is there."""
+        (steward, *_) = [*children(running.pid), 0]
+        keepers = children(steward) if steward else []
+        return any(children(keeper) for keeper in keepers)
+
+    wait_for(forked)
+    running.send_signal(signal.SIGINT)
+
+    assert running.wait(TIMEOUT_S) == 130
+    assert marked(nap) == []
 
 
 def test_termination_ends_it_and_keeps_it(begin: Callable, start: Callable, home: Path, nap: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -15,6 +16,7 @@ from typing import Any
 import pytest
 from machine import PROGRAMS, TIMEOUT_S, need
 from states import States
+from terminals import on_terminal
 
 from diag.cli.main import run_command_line
 from diag.collectors.collector import COLLECTORS, collector
@@ -336,6 +338,17 @@ def test_a_file_by_itself_has_a_name(start: Callable, home: Path, tmp_path: Path
     (path,) = tmp_path.iterdir()
     assert path.name.startswith("profile.python")
     assert path.name.endswith(".collapsed.txt")
+
+
+def test_the_bar_fits_a_terminal(start: Callable, home: Path) -> None:
+    """In 80 columns there are the bar, the time that is left, and what was gathered, each on one line."""
+    child = start("alternating.py")
+
+    said = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", on_terminal("profile", str(child.pid), "-d", "2"))
+
+    shown = [line.strip() for line in re.split("[\r\n]", said) if "about" in line]
+    assert all("━" in line and len(line) <= 80 for line in shown)
+    assert any(re.search(r" 0:00:0[0-2] about \d+ samples$", line) for line in shown)
 
 
 def test_a_file_that_cannot_be_written(start: Callable, diag: Callable, home: Path) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import captured
 import deaths
+import overheard
 import pytest
 import told
 from buckets import oss_bucket
@@ -157,16 +158,27 @@ def addresses(viewer: Running) -> list[str]:
     before, after = captured.made(captured.shop("req-cart-2")), captured.made(captured.shop())
     for one in (before, after):
         viewer.deliver(one)
+    # What was asked, by whom, and of whom, as long as it may get.
+    long = {
+        **overheard.EXCHANGE,
+        "what": f"GET /{'w' * 300}",
+        "request_id": "q" * 90,
+        "server": f"[{'fe80:' * 7}1]:65535",
+    }
+    talk = overheard.made(json.dumps({**overheard.SUMMARY, "slowest": [long] * 14, "failed": [long]}).encode())
+    cast = deaths.transcript("\n".join(json.dumps(line) for line in CAST).encode())
+    for one in (talk, cast):
+        viewer.deliver(one)
     told.put(viewer.store, told.document(new_capture_id(), host="h" * 90, trouble="t" * 200))
     told.put(viewer.store, told.healthy(new_capture_id()))
     # One is pinned, with a reason that does not fit a line.
     pins.pin(HttpStore(viewer.url), "default", exception.id, "ann on box", "y" * 300)
-    captures = [f"captures/{one.id}" for one in (segfault, exception, *others)]
+    captures = [f"captures/{one.id}" for one in (segfault, exception, *others, after, talk, cast)]
     group = f"groups/{segfault.capture.fingerprint}"
     links = [f"requests/{'r' * 90}", f"traces/{deaths.TRACE}", "instances/shop-7d9f"]
     compared = [f"diff?a={before.id}&b={after.id}", f"diff?a={segfault.id}&b={exception.id}"]
     lists = ["", "?kind=event&q=shop", "?kind=profile", "instances", "agents"]
-    return [*lists, group, *links, *captures, f"captures/{after.id}", *compared]
+    return [*lists, group, *links, *captures, *compared]
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

@@ -56,7 +56,6 @@ class Keeper:
 
     def _keep(self, first: int) -> None:
         """Wait for everybody, until nobody is left."""
-        self._say("started")
         os.closerange(0, self._said)
         os.closerange(self._said + 1, 4096)
         while True:
@@ -93,6 +92,7 @@ class Keeper:
                 with contextlib.suppress(OSError, ValueError):
                     signal.signal(number, signal.SIG_DFL)
             signal.pthread_sigmask(signal.SIG_SETMASK, ())
+            self._say("started")  # from now on a signal for its group is heard
             self._say(f"exec {_execute(commands, environment)}")
         finally:
             os._exit(127)
