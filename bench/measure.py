@@ -12,7 +12,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -124,6 +124,26 @@ def descendants(pid: int) -> list[int]:
     for one in found:
         found += children.get(one, [])
     return found
+
+
+def attend(command: Sequence[str], environment: dict[str, str], said: Path) -> tuple[float, float]:
+    """(CPU seconds, MB of the largest process) of a tool and all below it, run to its end; it says all into a file.
+
+    The kernel's own `ru_maxrss` counts what this process was before the tool took its place.
+    """
+    peak = 0
+    with said.open("wb") as file:
+        path = shutil.which(command[0], path=environment["PATH"]) or command[0]
+        quiet = [(os.POSIX_SPAWN_DUP2, file.fileno(), number) for number in (1, 2)]
+        child = os.posix_spawn(path, command, environment, file_actions=quiet)
+    while True:
+        for pid in descendants(child):
+            with contextlib.suppress(OSError, IndexError):
+                peak = max(peak, int(Path(f"/proc/{pid}/status").read_text().partition("VmHWM:")[2].split()[0]))
+        found, _, usage = os.wait4(child, os.WNOHANG)
+        if found:
+            return usage.ru_utime + usage.ru_stime, peak * 1024 / 1e6
+        time.sleep(0.05)
 
 
 def cpu_s(pids: Iterable[int]) -> float:

@@ -2,19 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
-import http.client
-import os
 import shutil
-import sys
 import tempfile
-import threading
-import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 
-from measure import DIAG, PROGRAMS, Table, by_chance, cpu_s, descendants, median, scratch, started
+from measure import DIAG, Table, attend, by_chance, cpu_s, median, scratch
+from targets import TARGETS, Target
 
 from diag.collectors import external
 from diag.profiles import formats
@@ -38,8 +32,8 @@ def _table(rate: int, kind: str, seconds: int, rounds: int) -> Table:
     wrong: dict[str, list[float]] = {}
     for _ in range(rounds):
         for name in by_chance(_variants(1, rate, seconds, Path("/"))):
-            with scratch() as environment, _target(kind, environment) as (pid, work):
-                speed, cpu, memory, stacks = _one(name, pid, rate, seconds, environment, work)
+            with scratch() as environment, TARGETS[kind](environment) as target:
+                speed, cpu, memory, stacks = _one(name, target, rate, seconds, environment)
             speeds.setdefault(name, []).append(speed)
             costs.setdefault(name, []).append((cpu, memory))
             wrong.setdefault(name, []).append(stacks)
@@ -87,77 +81,22 @@ def _there(name: str) -> bool:
     return tool is None or external.find(tool) is not None
 
 
-@contextmanager
-def _target(kind: str, environment: dict[str, str]) -> Iterator[tuple[int, Callable[[], float]]]:
-    """(pid, what it has done until now)."""
-    tests = PROGRAMS.parents[1] / "tests" / "programs"
-    if kind == "computes":
-        with started([sys.executable, str(PROGRAMS / "rounds.py")], environment) as child:
-            assert child.stdout is not None
-            child.stdout.readline()
-            counter = Path(environment["HOME"]) / "rounds"
-            yield child.pid, lambda: float(counter.read_text() or 0)
-        return
-    with started([sys.executable, str(tests / "web_wsgi.py")], environment) as child:
-        assert child.stdout is not None
-        port, done, enough = int(child.stdout.readline()), [0], threading.Event()
-
-        def ask() -> None:
-            while not enough.is_set():
-                connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
-                connection.request("GET", "/")
-                connection.getresponse().read()
-                connection.close()
-                done[0] += 1
-
-        thread = threading.Thread(target=ask)
-        thread.start()
-        try:
-            yield child.pid, lambda: float(done[0])
-        finally:
-            enough.set()
-            thread.join()
-
-
 def _one(
-    name: str, pid: int, rate: int, seconds: int, environment: dict[str, str], work: Callable[[], float]
+    name: str, target: Target, rate: int, seconds: int, environment: dict[str, str]
 ) -> tuple[float, float, float, float]:
     """(speed of the target, CPU seconds and MB of the tool, share of wrong stacks or -1)."""
     folder = Path(tempfile.mkdtemp(prefix="db-", dir="/tmp"))
     try:
         out = folder / "out"
-        command = list(_variants(pid, rate, seconds, out)[name])
-        command[0] = external.find(command[0]) or command[0]
+        command = _variants(target.pid, rate, seconds, out)[name]
         computes = (Path(environment["HOME"]) / "rounds").exists()
-        before, cpu = work(), cpu_s([pid])
-        with (folder / "said").open("wb") as said:
-            child = os.posix_spawn(command[0], command, environment, file_actions=_quiet(said.fileno()))
-        used, peak = _attend(child)
-        speed = (work() - before) / (cpu_s([pid]) - cpu)
+        before, cpu = target.work(), cpu_s([target.pid])
+        used, peak = attend(command, environment, folder / "said")
+        speed = (target.work() - before) / (cpu_s([target.pid]) - cpu)
         stacks = _wrong(out, rate) if computes and out.exists() and "perf" not in name else -1.0
         return speed, used, peak, stacks
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-
-
-def _attend(child: int) -> tuple[float, float]:
-    """(CPU seconds, MB of the largest process) of the tool and all below it, when it has ended.
-
-    The kernel's own `ru_maxrss` counts what this process was before the tool took its place.
-    """
-    peak = 0
-    while True:
-        for pid in descendants(child):
-            with contextlib.suppress(OSError, IndexError):
-                peak = max(peak, int(Path(f"/proc/{pid}/status").read_text().partition("VmHWM:")[2].split()[0]))
-        found, _, usage = os.wait4(child, os.WNOHANG)
-        if found:
-            return usage.ru_utime + usage.ru_stime, peak * 1024 / 1e6
-        time.sleep(0.05)
-
-
-def _quiet(descriptor: int) -> list[tuple[int, int, int]]:
-    return [(os.POSIX_SPAWN_DUP2, descriptor, 1), (os.POSIX_SPAWN_DUP2, descriptor, 2)]
 
 
 def _wrong(path: Path, rate: int) -> float:

@@ -15,6 +15,7 @@ import crash
 import index
 import memory
 import ondemand
+import packets
 import profiles
 import spool
 import startup
@@ -31,6 +32,7 @@ MEASUREMENTS = {
     "profiles": profiles.measure,
     "upload": upload.measure,
     "ondemand": ondemand.measure,
+    "packets": packets.measure,
 }
 
 
