@@ -6,7 +6,7 @@ import os
 import signal
 from collections.abc import Callable
 
-STEPS = ("mkdir", "rename", "unlink", "rmdir", "write", "fsync", "posix_fallocate", "open")
+STEPS = ("mkdir", "rename", "link", "unlink", "rmdir", "write", "fsync", "posix_fallocate", "open")
 
 
 def run_and_kill(step: int, action: Callable[[], object]) -> bool:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import sys
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
@@ -16,6 +17,13 @@ from diag.errors import ToolMissing, UsageError
 
 if TYPE_CHECKING:
     from diag_server.config import ViewerConfig
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def _one_of(name: str, default: str, other: str, meaning: str) -> Callable[[F], F]:
+    """An option with one of two words."""
+    return click.option(name, type=click.Choice((default, other)), default=default, show_default=True, help=meaning)
 
 
 @click.command()
@@ -27,20 +35,8 @@ if TYPE_CHECKING:
     "--tokens", envvar="DIAG_TOKENS_FILE", type=click.Path(path_type=Path), help="File of `role token` lines."
 )
 @click.option("--trace-url", help="Link of a trace, with {trace_id} [DIAG_TRACE_URL].")
-@click.option(
-    "--uploads",
-    type=click.Choice(("presigned", "through")),
-    default="presigned",
-    show_default=True,
-    help="Whether agents get signed URLs of the bucket, where the store is one.",
-)
-@click.option(
-    "--downloads",
-    type=click.Choice(("streamed", "presigned")),
-    default="streamed",
-    show_default=True,
-    help="Whether browsers get files from the viewer or from the bucket.",
-)
+@_one_of("--uploads", "presigned", "through", "Whether agents get signed URLs of the bucket, where the store is one.")
+@_one_of("--downloads", "streamed", "presigned", "Whether browsers get files from the viewer or from the bucket.")
 @click.option(
     "--url-minutes",
     default=10,

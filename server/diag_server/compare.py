@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from diag.model import Capture
+from diag.profiles.diff import Change
 from diag.report import diff
 from diag_server import hostile, pictures
 from diag_server.follow import read_report
@@ -16,27 +16,12 @@ from diag_server.state import viewer
 ROWS = 40
 
 
-@dataclass(frozen=True, slots=True)
-class Change:
-    """A function before and after: shares of the whole, from 0 to 1."""
+class Named(NamedTuple):
+    """A function, as a row shows it."""
 
     name: str
     place: str
     in_app: bool
-    own_before: float
-    own_after: float
-    total_before: float
-    total_after: float
-
-    @property
-    def own(self) -> float:
-        """How much its own share grew."""
-        return self.own_after - self.own_before
-
-    @property
-    def total(self) -> float:
-        """How much the share of it and what it calls grew."""
-        return self.total_after - self.total_before
 
 
 def profiles(a: Capture, b: Capture) -> dict[str, Any]:
@@ -67,11 +52,10 @@ def _report(capture: Capture) -> Mapping[str, Any]:
     return read_report(viewer().store, viewer().config, capture)
 
 
-def _change(one: Mapping[str, Any]) -> Change:
+def _change(one: Mapping[str, Any]) -> Change[Named]:
     key = hostile.mapping(one.get("key"))
     shares = [
         hostile.finite(one.get(name)) or 0.0 for name in ("own_before", "own_after", "total_before", "total_after")
     ]
-    return Change(
-        hostile.text(key.get("name"), 500), hostile.text(key.get("file"), 1000), one.get("in_app") is True, *shares
-    )
+    names = hostile.text(key.get("name"), 500), hostile.text(key.get("file"), 1000)
+    return Change(Named(*names, one.get("in_app") is True), *shares)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import fields
 from datetime import UTC, datetime
 from typing import Any
@@ -26,33 +27,6 @@ LEVELS = {
     "OUTSIDE": "Seen from outside only: how it ended and what was known before",
     "EVENT": "Noteworthy, no crash",
 }
-
-
-def register(app: Flask) -> None:
-    """Give the templates what they use."""
-    app.jinja_env.filters.update(
-        when=when,
-        exactly=exactly,
-        size=size,
-        seconds=seconds,
-        percent=percent,
-        points=points,
-        spark=spark,
-        short=short,
-        last_of=last_of,
-        removed=removed,
-    )
-    app.jinja_env.globals.update(
-        request_url=request_url,
-        trace_url=trace_url,
-        trace_link=trace_link,
-        flamegraph_url=flamegraph_url,
-        csrf_token=csrf_token,
-        with_arguments=with_arguments,
-        level_meaning=LEVELS,
-        version=__version__,
-    )
-    app.context_processor(_page)
 
 
 def ago(moment: datetime, at: datetime) -> str:
@@ -193,6 +167,25 @@ def removed(value: Any) -> str:
     return (
         f"{hostile.text(entry.get('rule'), 200) or 'unnamed rule'}, {hostile.text(entry.get('count'), 20) or '?'} times"
     )
+
+
+# By their own names: `{{ value | when }}`, and `{{ trace_url(id) }}`.
+FILTERS: tuple[Callable[..., Any], ...] = (
+    *(when, exactly, size, seconds, percent, points),
+    *(spark, short, last_of, removed),
+)
+FUNCTIONS: tuple[Callable[..., Any], ...] = (
+    *(request_url, trace_url, trace_link),
+    *(flamegraph_url, csrf_token, with_arguments),
+)
+
+
+def register(app: Flask) -> None:
+    """Give the templates what they use."""
+    app.jinja_env.filters.update({one.__name__: one for one in FILTERS})
+    app.jinja_env.globals.update({one.__name__: one for one in FUNCTIONS})
+    app.jinja_env.globals.update(level_meaning=LEVELS, version=__version__)
+    app.context_processor(_page)
 
 
 def _page() -> dict[str, Any]:

@@ -5,16 +5,17 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
-import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
+from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+from killing import run_and_kill
 from oss_server import OssServer
 from s3_gate import gated
 from s3_server import S3
@@ -343,43 +344,17 @@ def test_a_local_writer_that_was_killed_leaves_no_object(folder: LocalStore, put
     """Killed at any step, the key holds nothing or everything, and the next attempt clears up behind it."""
     for step in range(100):
         key, content = some_key(), b"x" * 2_000_000
-        child = os.fork()
-        if child == 0:
-            status = 70
-            try:
-                _kill_at(step)
-                put(folder, key, content)
-                status = 0
-            finally:
-                os._exit(status)
-        _, waited = os.waitpid(child, 0)
+
+        ended = run_and_kill(step, partial(put, folder, key, content))
+
         found = folder.stat(key)
         assert found is None or content_of(folder, key) == content
-
         put(folder, key, content)
-
         assert [path.name for path in (folder.root / key).parent.iterdir()] == ["report.json"]
-        if not os.WIFSIGNALED(waited):
-            assert (waited, step > 5) == (0, True)
+        if ended:
+            assert step > 5
             return
     pytest.fail("it never came to its end")
-
-
-def _kill_at(step: int) -> None:
-    left = step
-
-    def counting(original: Callable[..., object]) -> Callable[..., object]:
-        def call(*args: object, **kwargs: object) -> object:
-            nonlocal left
-            left -= 1
-            if left < 0:
-                os.kill(os.getpid(), signal.SIGKILL)
-            return original(*args, **kwargs)
-
-        return call
-
-    for name in ("open", "write", "fsync", "link", "unlink", "mkdir"):
-        setattr(os, name, counting(getattr(os, name)))
 
 
 def test_a_file_system_without_hard_links_works(
