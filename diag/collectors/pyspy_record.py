@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from contextlib import nullcontext
 from pathlib import Path
@@ -12,6 +13,7 @@ from diag.collectors.children import pythons, record_each
 from diag.collectors.collector import Collected, Made, Subject, Watch
 from diag.collectors.pause import PauseEstimate
 from diag.collectors.proc import check_attachable
+from diag.collectors.procfs import ProcFolder
 from diag.errors import ToolFailed, ToolMissing, WrongEngine, WrongRuntime
 from diag.model import Missing
 
@@ -41,6 +43,8 @@ class PySpyRecord:
             raise WrongEngine(
                 f"The process is {subject.standing}, and native frames would take hold of it.", "Leave out --native."
             )
+        if not _same_namespace(subject):
+            raise WrongEngine("py-spy finds no native frames of a process in a container.", "Leave out --native.")
         return "reads it from outside; for native frames it stops the process at each sample"
 
     def collect(self, subject: Subject, folder: Path, watch: Watch) -> Collected:
@@ -74,3 +78,14 @@ class PySpyRecord:
         # py-spy has no native frames without a stop.
         command += ["--native"] if asked.native else ["--nonblocking"]
         return command + {"cpu": [], "wall": ["--idle"], "gil": ["--gil"]}[asked.mode]
+
+
+def _same_namespace(subject: Subject) -> bool:
+    """Whether py-spy can tell which native thread is which.
+
+    From 3.11 on it takes their numbers from the interpreter, which knows those of its own pid namespace. Before that it
+    asks the kernel, and gives up in another mount namespace.
+    """
+    name = "ns/pid" if subject.version >= (3, 11) else "ns/mnt"
+    with ProcFolder(subject.pid) as theirs, ProcFolder(os.getpid()) as ours:
+        return theirs.identity(name) == ours.identity(name)

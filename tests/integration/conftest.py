@@ -9,7 +9,7 @@ import sys
 import tempfile
 import time
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -93,8 +93,8 @@ def start() -> Iterator[Callable[..., subprocess.Popen[str]]]:
     """Starts a program of tests/programs in a session of its own; returns when it has said "ready"."""
     started: list[subprocess.Popen[str]] = []
 
-    def run(program: str, *arguments: str, **options: Any) -> subprocess.Popen[str]:
-        command = [sys.executable, str(PROGRAMS / program), *arguments]
+    def run(program: str, *arguments: str, by: Sequence[str] = (sys.executable,), **options: Any) -> subprocess.Popen:
+        command = [*by, str(PROGRAMS / program), *arguments]
         child = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, start_new_session=True, **options
         )

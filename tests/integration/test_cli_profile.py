@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from machine import PROGRAMS, TIMEOUT_S, need
+from machine import PROGRAMS, TIMEOUT_S, need, python
 from states import States
 from terminals import on_terminal
 
@@ -244,6 +244,19 @@ def test_a_stopped_process_stays_stopped(
     assert states.seen == {"T"}
     assert "stopped" in answer.stderr
     assert len(manifests(home)) == 1
+
+
+def test_native_frames_in_a_container_are_the_kernels(start: Callable, diag: Callable, home: Path) -> None:
+    """py-spy cannot tell the threads there: named it says so, and `auto` takes perf."""
+    need("perf")
+    child = start("alternating.py", by=(need("unshare"), "--mount", python("3.8")))
+
+    named = diag("profile", str(child.pid), "-d", "1", "--native", "--engine", "py-spy")
+    chosen = diag("profile", str(child.pid), "-d", "1", "--native")
+
+    assert (named.returncode, chosen.returncode) == (2, 0), chosen.stderr
+    assert "in a container" in named.stderr
+    assert chosen.stderr.startswith("perf: ")
 
 
 def test_native_frames_of_a_stopped_process_are_refused(start: Callable, diag: Callable, wait_for: Callable) -> None:
