@@ -40,7 +40,17 @@ SUMMARY: dict[str, Any] = {
         {"event": "refused", "by": "10.0.0.3:81", "client": "10.0.0.1:40001", "server": "10.0.0.3:81", "count": 2}
     ],
     "event_counts": {"refused": 2},
-    "conversations": [{"client": "10.0.0.1:40000", "server": "10.0.0.2:80", "protocol": "http", "ended": "closed"}],
+    "conversations": [
+        {
+            "client": "10.0.0.1:40000",
+            "server": "10.0.0.2:80",
+            "protocol": "http",
+            "ended": "closed",
+            "duration_s": 1.5,
+            "up": {"packets": 3, "bytes": 2048},
+            "down": {"packets": 2, "bytes": 512},
+        }
+    ],
     "conversation_count": 1,
 }
 
@@ -48,10 +58,9 @@ SUMMARY: dict[str, Any] = {
 def made(summary: bytes) -> deaths.Made:
     """A capture of packets with this summary."""
     files = {"summary.json": summary, "packets.pcap": b"raw"}
-    kinds = {"summary.json": "summary", "packets.pcap": "packets"}
+    kinds = {"summary.json": ("summary", "diag-packets"), "packets.pcap": ("packets", "pcap")}
     artifacts = tuple(
-        Artifact(name, kinds[name], name.rpartition(".")[2], "x/y", len(data), hashlib.sha256(data).hexdigest())
-        for name, data in files.items()
+        Artifact(name, *kinds[name], "x/y", len(data), hashlib.sha256(data).hexdigest()) for name, data in files.items()
     )
     moment = now()
     capture = Capture(new_capture_id(moment), "packets", "api", stamp(moment), deaths.instance(), "42 packets")

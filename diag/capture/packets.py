@@ -43,7 +43,7 @@ def refine(collected: Collected, payload: Payload) -> Refined:
     missing = (Missing("packets", f"read up to a damaged place: {reading.trouble}"),) if reading.trouble else ()
     return Refined(
         files=(
-            File(SUMMARY, "summary", "json", "application/json", summary),
+            File(SUMMARY, "summary", "diag-packets", "application/json", summary),
             File(NAME, made.kind, made.format, made.content_type, kept),
         ),
         title=_title(told),

@@ -52,7 +52,7 @@ class Shown:
 @click.option("--json", "as_json", is_flag=True, help="The file that is shown as JSON, for programs.")
 @click.option("--all", "all_threads", is_flag=True, help="Every thread with all its frames, all of stderr; all rows.")
 def show(capture_id: str, as_json: bool, all_threads: bool) -> None:
-    """Show capture ID: of a report why it died, on which request, and where every thread was; of a profile its tables.
+    """Show capture ID: of a report why it died, on which request, and where every thread was; of others their tables.
 
     ID may be the start of an id, as `diag ls` shows it; a path to a report file (ending in .json); or - for a report on
     standard input.
@@ -136,10 +136,15 @@ def _show_report(report: Any, all_threads: bool) -> None:
     click.echo(text, nl=False, color=screen.colored())
 
 
-def _summary(name: str, value: Any) -> dict[str, Any]:
-    if not isinstance(value, dict) or "facts" not in value:
-        raise NotAReport(f"{name} is no summary of a profile.")
-    return value
+def _summary(has: str) -> Callable[[str, Any], dict[str, Any]]:
+    """A check for a summary that has this section."""
+
+    def check(name: str, value: Any) -> dict[str, Any]:
+        if not isinstance(value, dict) or has not in value:
+            raise NotAReport(f"{name} is no summary of diag's: it has no {has}.")
+        return value
+
+    return check
 
 
 def _show_profile(summary: Any, everything: bool) -> None:
@@ -148,8 +153,15 @@ def _show_profile(summary: Any, everything: bool) -> None:
     show(summary, everything)
 
 
+def _show_packets(summary: Any, everything: bool) -> None:
+    from diag.cli.packets_tables import show
+
+    show(summary, everything)
+
+
 # Of a capture the first file whose format stands here is shown.
 PAGES = {
     REPORT: Page(_report, _show_report),
-    "diag-profile": Page(_summary, _show_profile),
+    "diag-profile": Page(_summary("facts"), _show_profile),
+    "diag-packets": Page(_summary("conversations"), _show_packets),
 }

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import deaths
+import overheard
 import pytest
 from machine import TIMEOUT_S
 from unit.report.factory import crashed, made, raised
@@ -136,3 +139,19 @@ def test_a_capture_without_report_lists_its_files(diag: Diag) -> None:
     assert "(profile) has no report" in answer.stderr
     assert "cpu.pb.gz" in answer.stderr
     assert f"diag get {other.capture_id}" in answer.stderr
+
+
+def test_packets_are_shown_as_tables(diag: Diag) -> None:
+    """What was slow with its request, what failed, who talked with whom; nothing of it is obeyed by a terminal."""
+    asked = {**overheard.EXCHANGE, "what": "GET /\x1b[31mcart"}
+    made = overheard.made(json.dumps({**overheard.SUMMARY, "slowest": [asked]}).encode())
+    deaths.write(made, Path(config.load().store_url.removeprefix("file://")))
+
+    answer = diag("show", made.id)
+
+    assert (answer.returncode, answer.stderr) == (0, "")
+    assert "42 packets in 3.0 s, 1 conversation\n  1 exchange decoded, 1 failed" in answer.stdout
+    assert re.search(r"250.0 ms +http +GET /\\x1b\[31mcart +500 +10.0.0.2:80 +req-17", answer.stdout)
+    assert re.search(r"2 +refused +10.0.0.1:40001 +10.0.0.3:81", answer.stdout)
+    assert re.search(r"10.0.0.1:40000 +10.0.0.2:80 +http +2 KiB +512 B +1500.0 ms +closed", answer.stdout)
+    assert json.loads(diag("show", made.id, "--json").stdout)["packets"] == 42
