@@ -29,8 +29,8 @@ def facts(found: dict[str, Any]) -> tuple[str, ...]:
         first = f"{percent(hottest['self_share'])} of the time in {_named(hottest)} itself"
         if longest and longest["function"] != hottest["function"]:
             first += f"; {percent(longest['total_share'])} below {_named(longest)}"
-    seen, threads = counted(found["samples"], "sample"), counted(len(found["threads"]), "thread")
-    second = f"{seen} in {taken['duration_s']:.1f} s of {threads}, {taken['sentence']}"
+    seen, threads = counted(found["samples"], "sample"), counted(found["thread_count"], "thread")
+    second = ", ".join(filter(None, (f"{seen} in {taken['duration_s']:.1f} s of {threads}", taken["sentence"])))
     lost = counted(taken["lost"] + taken["invalid"], "sample")
     third = f"{lost} lost or invalid ({percent(taken['missing_share'])})"
     third += (

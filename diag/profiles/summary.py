@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Any
 
 from diag.profiles import places
@@ -21,6 +20,8 @@ def summary(profile: Profile, sample_type: str | None = None, rows: int = ROWS) 
     column = profile.column(sample_type)
     whole = profile.total(column)
     functions, app = by_function(profile, column), _own_functions(profile)
+    threads = _labelled(profile, column, (PID, PROCESS, THREAD_ID, THREAD))
+    requests = _labelled(profile, column, (REQUEST_ID, TRACE_ID))
     return {
         "sample_type": profile.sample_types[column]._asdict(),
         "sample_types": [kind._asdict() for kind in profile.sample_types],
@@ -32,10 +33,9 @@ def summary(profile: Profile, sample_type: str | None = None, rows: int = ROWS) 
         "modules": [
             {"module": name, **_figures(figures, whole)} for name, figures in top(by_module(profile, column), rows)
         ],
-        "threads": _labelled(profile, column, rows, (PID, PROCESS, THREAD_ID, THREAD)),
-        "requests": [
-            row for row in _labelled(profile, column, None, (REQUEST_ID, TRACE_ID)) if row[REQUEST_ID] is not None
-        ][:rows],
+        "threads": threads[:rows],
+        "thread_count": len(threads),
+        "requests": [row for row in requests if row[REQUEST_ID] is not None][:rows],
         "recording": _recording(profile),
         "facts": _facts(profile, column, functions, app, whole),
     }
@@ -59,13 +59,12 @@ def _figures(figures: Figures, whole: int) -> dict[str, Any]:
     }
 
 
-def _labelled(profile: Profile, column: int, rows: int | None, keys: tuple[str, ...]) -> list[dict[str, Any]]:
+def _labelled(profile: Profile, column: int, keys: tuple[str, ...]) -> list[dict[str, Any]]:
     sums = sorted(by_label(profile, column, *keys).items(), key=lambda row: (-abs(row[1]), str(row[0])))
     whole = profile.total(column)
-    found: Iterable[tuple[tuple[str | int | None, ...], int]] = sums[:rows]
     return [
         {**dict(zip(keys, values, strict=True)), "value": value, "share": _share(value, whole)}
-        for values, value in found
+        for values, value in sums
     ]
 
 

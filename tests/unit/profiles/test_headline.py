@@ -9,7 +9,7 @@ from profiled import CPU, frame, profile
 
 from diag.profiles import headline
 from diag.profiles.builder import Builder
-from diag.profiles.model import Frame, Mapping, Recording
+from diag.profiles.model import THREAD_ID, Frame, Label, Mapping, Recording
 from diag.profiles.summary import summary
 
 
@@ -32,6 +32,13 @@ def test_one_is_not_many() -> None:
 
     assert taken.startswith("1 sample in 0.0 s of 1 thread, ") and taken.endswith("; 1 sample lost")
     assert lost == "1 sample lost or invalid (50 %)"
+
+
+def test_all_threads_are_counted() -> None:
+    """Also those that the table has no row for."""
+    one = profile(*[("work", 1, [Label(THREAD_ID, number)]) for number in range(50)])
+
+    assert " of 50 threads" in headline.facts(summary(one))[1]
 
 
 @pytest.mark.parametrize(("engine", "hint"), [("py-spy", True), ("perf", False), ("go", False)])
