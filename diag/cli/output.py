@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
+import stat
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -43,14 +45,25 @@ def print_json(value: Any) -> None:
     click.echo(json.dumps(value, indent=2))
 
 
-def write_private(path: Path, content: bytes) -> None:
-    """Write a file that the user named, readable by nobody else from the first byte on. Raises DiagError."""
+def check_writable(output: Path | None) -> None:
+    """Refuse a file that cannot be written before the wait, not after it. It is not made yet. Raises DiagError."""
+    if output is not None and not os.access(output if output.exists() else output.parent, os.W_OK):
+        raise DiagError(f"{output} cannot be written.", "Name another file with -o.")
+
+
+def write_private(path: Path, content: bytes | Path) -> None:
+    """Write a file that the user named, or copy one there: nobody else can read any byte of it. Raises DiagError."""
     new = not path.exists()
     try:
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
         with os.fdopen(descriptor, "wb") as file:
-            os.fchmod(descriptor, 0o600)
-            file.write(content)
+            if stat.S_ISREG(os.fstat(descriptor).st_mode):  # never a device's
+                os.fchmod(descriptor, 0o600)
+            if isinstance(content, bytes):
+                file.write(content)
+            else:
+                with content.open("rb") as source:
+                    shutil.copyfileobj(source, file)
     except OSError as error:
         if new:
             path.unlink(missing_ok=True)  # half a file looks like a whole one

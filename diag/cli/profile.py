@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 
 import click
@@ -15,10 +14,9 @@ from diag.capture.profile import refining
 from diag.capture.take import Taken, take
 from diag.cli import taking
 from diag.cli.instances import complete
-from diag.cli.output import print_json, write_private
+from diag.cli.output import check_writable, print_json, write_private
 from diag.collectors.asked import FASTEST_HZ, LONGEST_S, Mode, ProfileAsked
 from diag.collectors.collector import COLLECTORS
-from diag.errors import DiagError
 from diag.profiles import formats
 
 _MODES = click.Choice(["cpu", "wall", "gil"])
@@ -68,7 +66,7 @@ def profile(
     """
     settings = config.load()
     target = registry.find(settings, instance)
-    _check_writable(output)
+    check_writable(output)
     whole = not instance.isdecimal() if subprocesses is None else subprocesses
     asked = ProfileAsked(duration, rate, "wall" if idle else mode, native, whole)
     subject = taking.subject_of(target)
@@ -84,17 +82,11 @@ def profile(
             refine=refining(asked),
             witness=lambda: taking.witness(target, whole),
         )
-    written = _written(taken, form, output, target)
+    written = taking.written(taken, settings, lambda: _written(taken, form, output, target))
     if as_json:
         summary = json.loads((taken.folder / "summary.json").read_bytes())
         print_json({"capture_id": taken.capture.capture_id, **summary})
     taking.conclude(taken, settings, written=written, quiet=as_json)
-
-
-def _check_writable(output: Path | None) -> None:
-    """Refuse a file that cannot be written before the wait, not after it. It is not made yet."""
-    if output is not None and not os.access(output if output.exists() else output.parent, os.W_OK):
-        raise DiagError(f"{output} cannot be written.", "Name another file with -o.")
 
 
 def _written(taken: Taken, form: str | None, output: Path | None, target: Target) -> str | None:

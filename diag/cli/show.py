@@ -52,7 +52,7 @@ class Shown:
 @click.option("--json", "as_json", is_flag=True, help="The file that is shown as JSON, for programs.")
 @click.option("--all", "all_threads", is_flag=True, help="Every thread with all its frames, all of stderr; all rows.")
 def show(capture_id: str, as_json: bool, all_threads: bool) -> None:
-    """Show capture ID: of a report why it died, on which request, and where every thread was; of others their tables.
+    """Show capture ID: of a report why it died, on which request, where every thread was; of others their tables.
 
     ID may be the start of an id, as `diag ls` shows it; a path to a report file (ending in .json); or - for a report on
     standard input.

@@ -156,6 +156,15 @@ def page_of(settings: Settings, capture_id: str) -> str:
     return f"{viewer}/captures/{capture_id}"
 
 
+def written(taken: Taken, settings: Settings, write: Callable[[], str | None]) -> str | None:
+    """What `write` returns. Where the file cannot be written the capture is told of all the same. Raises DiagError."""
+    try:
+        return write()
+    except DiagError:
+        conclude(taken, settings)
+        raise
+
+
 def conclude(
     taken: Taken, settings: Settings, *, written: str | None = None, beside_output: bool = False, quiet: bool = False
 ) -> None:

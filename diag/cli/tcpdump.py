@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import re
-import shutil
 import socket
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -17,6 +15,7 @@ from diag.capture.packets import NAME, refining
 from diag.capture.take import Taken, take
 from diag.cli import taking
 from diag.cli.instances import complete
+from diag.cli.output import check_writable, write_private
 from diag.collectors.asked import (
     LARGEST_BYTES,
     LARGEST_SNAPLEN,
@@ -26,7 +25,6 @@ from diag.collectors.asked import (
     PacketsAsked,
 )
 from diag.config import Settings
-from diag.errors import DiagError
 from diag.packets.read import Payload
 
 _PAYLOADS = click.Choice(["none", "heads", "full"])
@@ -89,6 +87,7 @@ def tcpdump(
     """
     settings = config.load()
     target = registry.find(settings, instance)
+    check_writable(output)
     asked = PacketsAsked(duration, max_size, snaplen, ring, own, filter, _apart(settings))
     subject = taking.subject_of(target)
     collector, why = taking.choose("packets", "auto", asked, subject)
@@ -103,7 +102,8 @@ def tcpdump(
             refine=refining(payload),
             witness=lambda: taking.witness(target, not instance.isdecimal()),
         )
-    taking.conclude(taken, settings, written=_written(taken, output))
+    written = taking.written(taken, settings, lambda: _written(taken, output))
+    taking.conclude(taken, settings, written=written)
 
 
 def _apart(settings: Settings) -> tuple[tuple[str, int], ...]:
@@ -120,14 +120,8 @@ def _apart(settings: Settings) -> tuple[tuple[str, int], ...]:
 
 
 def _written(taken: Taken, output: Path | None) -> str | None:
-    """The file that was asked for by -o, readable by nobody else."""
+    """The file that was asked for by -o."""
     if output is None:
         return None
-    try:
-        descriptor = os.open(output, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-        with os.fdopen(descriptor, "wb") as file, (taken.folder / NAME).open("rb") as source:
-            os.fchmod(descriptor, 0o600)
-            shutil.copyfileobj(source, file)
-    except OSError as error:
-        raise DiagError(f"{output} cannot be written: {error.strerror}.", "Name another file with -o.") from error
+    write_private(output, taken.folder / NAME)
     return str(output)

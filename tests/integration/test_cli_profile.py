@@ -375,6 +375,17 @@ def test_a_file_that_cannot_be_written(start: Callable, diag: Callable, home: Pa
     assert manifests(home) == []
 
 
+def test_a_file_that_does_not_fit_loses_nothing(start: Callable, diag: Callable, home: Path) -> None:
+    """Where the file fails after the wait the capture is kept and told of all the same; exit 1."""
+    child = start("alternating.py")
+
+    answer = diag("profile", str(child.pid), "-d", "1", "-o", "/dev/full")
+
+    assert answer.returncode == 1
+    assert "/dev/full cannot be written: No space left on device" in answer.stderr
+    assert manifests(home)[0]["capture_id"] in answer.stdout
+
+
 def test_json_is_the_summary(start: Callable, diag: Callable, home: Path) -> None:
     """`--json` prints the summary that is kept, and nothing else."""
     child = start("alternating.py")

@@ -11,6 +11,15 @@ from diag.cli.output import write_private
 from diag.errors import DiagError
 
 
+def test_a_device_keeps_its_mode() -> None:
+    """Only files are closed to others: `-o /dev/stdout` changes no device."""
+    before = Path("/dev/null").stat().st_mode
+
+    write_private(Path("/dev/null"), b"x")
+
+    assert Path("/dev/null").stat().st_mode == before
+
+
 def test_half_a_file_is_not_left_behind(tmp_path: Path) -> None:
     """What does not fit is refused with its reason, and nothing stands there that looks like a whole file."""
     path = tmp_path / "out"
