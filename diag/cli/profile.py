@@ -79,7 +79,7 @@ def profile(
             kind="profile",
             settings=settings,
             watch=watch,
-            refine=refining(asked),
+            refine=taking.politely(refining(asked)),
             witness=lambda: taking.witness(target, whole),
         )
     written = taking.written(taken, settings, lambda: _written(taken, form, output, target))

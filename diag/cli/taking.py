@@ -15,10 +15,10 @@ import click
 from diag.agent import blackbox, registry
 from diag.agent.registry import Target
 from diag.capture import reports
-from diag.capture.take import Taken
+from diag.capture.take import During, Refined, Taken
 from diag.cli import family
 from diag.collectors import collector as collectors
-from diag.collectors.collector import Collector, Subject, Watch
+from diag.collectors.collector import Collected, Collector, Subject, Watch
 from diag.collectors.live import standing
 from diag.collectors.proc import check_attachable, read_process
 from diag.collectors.runtime import runtime_of
@@ -28,6 +28,7 @@ from diag.evidence import Witness
 from diag.model import Instance, stamp
 from diag.report.visible import visible
 
+BEHIND = 5  # of niceness: a third of what others get, where there is not enough for all
 PAGE_AT = "http://127.0.0.1:8321"  # where `diag serve` listens when nothing else is said
 
 
@@ -103,6 +104,16 @@ def witness(target: Target, whole: bool) -> Witness | None:
         return None
     in_flight = tuple(request for one in found for request in one.in_flight)
     return Witness(in_flight, tuple(request for one in found for request in one.finished))
+
+
+def politely(refine: Callable[[Collected, During], Refined]) -> Callable[[Collected, During], Refined]:
+    """The same with a lower priority: what was captured is read while the target goes on with its work."""
+
+    def refine_behind(collected: Collected, during: During) -> Refined:
+        os.nice(BEHIND)
+        return refine(collected, during)
+
+    return refine_behind
 
 
 @contextmanager

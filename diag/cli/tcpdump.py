@@ -99,7 +99,7 @@ def tcpdump(
             kind="packets",
             settings=settings,
             watch=watch,
-            refine=refining(payload),
+            refine=taking.politely(refining(payload)),
             witness=lambda: taking.witness(target, not instance.isdecimal()),
         )
     written = taking.written(taken, settings, lambda: _written(taken, output))
