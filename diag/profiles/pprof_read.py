@@ -9,8 +9,7 @@ import re
 from array import array
 from collections.abc import Callable, Iterable
 from itertools import chain
-from operator import itemgetter
-from typing import Any
+from typing import Any, NamedTuple
 
 from diag.errors import BadProfile
 from diag.profiles import recording
@@ -22,7 +21,6 @@ from diag.profiles.wire import field_at, fields, number_field, numbers, pieces, 
 
 Fields = dict[int, list[Any]]
 Parts = tuple[bytes, bytes, bytes]
-Row = tuple[int, ...]
 _MAX_LINES = 1_000_000  # of all locations together
 _SAMPLE_KEY = 0x12  # field 2 of a profile
 _FIRST = re.compile(rb"[\x80-\xff]*[\x00-\x7f]")  # of packed numbers
@@ -36,10 +34,19 @@ def read(content: bytes) -> Profile:
         return _Reader(message, samples).profile()
 
 
-def _split(data: bytes) -> tuple[Fields, list[bytes]]:
+class _Samples(NamedTuple):
+    """The samples as they stand in the file, each different one once, and which of them follow each other."""
+
+    bodies: list[bytes]
+    order: array[int]
+
+
+def _split(data: bytes) -> tuple[Fields, _Samples]:
     """(all fields but samples by number, the samples). A million samples want a short way through."""
     message: Fields = {}
-    samples: list[bytes] = []
+    known: dict[bytes, int] = {}
+    order = array("I")
+    number, follow = known.setdefault, order.append
     at, end = 0, len(data)
     while at < end:
         if data[at] != _SAMPLE_KEY:
@@ -50,12 +57,12 @@ def _split(data: bytes) -> tuple[Fields, list[bytes]]:
         at = begin + size
         if at > end:
             raise BadProfile(f"The sample at byte {begin} says that it has {size} bytes; {end - begin} are left.")
-        samples.append(data[begin:at])
-    return message, samples
+        follow(number(data[begin:at], len(known)))
+    return message, _Samples(list(known), order)
 
 
 class _Reader:
-    def __init__(self, message: Fields, samples: list[bytes]) -> None:
+    def __init__(self, message: Fields, samples: _Samples) -> None:
         self._message = message
         self._samples = samples
         self._strings = [text.decode("utf-8", "replace") for text in message.get(6, [])] or [""]
@@ -144,28 +151,23 @@ class _Reader:
             yield Frame(name, file, at, column, system_name, start, *place, inlined, folded)
 
     def _read_samples(self) -> None:
-        if self._time_start:
-            found, times = self._timed()
-        else:
-            rows = _Known(lambda body: self._row(_parts(body)))
-            found, times = list(map(rows.__getitem__, self._samples)), None
-        values = [map(itemgetter(place), found) for place in range(2, 2 + len(self._builder.sample_types))]
-        self._builder.extend(map(itemgetter(0), found), map(itemgetter(1), found), values, times)
-
-    def _timed(self) -> tuple[list[Row], array[int]]:
-        """What `_row` gives for each sample, without its moment, and the moments."""
-        rows, found, times = _Known(self._row), [], array("q")
-        for body in self._samples:
+        stacks, labels, moments = array("I"), array("I"), array("q")
+        values = [array("q") for _ in self._builder.sample_types]
+        for body in self._samples.bodies:
             places, counted, tags = _parts(body)
-            moment, tags = self._take_time(tags)
-            times.append(moment)
-            found.append(rows[places, counted, tags])
-        return found, times
-
-    def _row(self, parts: Parts) -> Row:
-        """(stack, label set, and a value for each sample type), each decoded once: most stand in many samples."""
-        places, counted, tags = parts
-        return (self._stacks[places], self._label_sets[tags], *self._counts[counted])
+            if self._time_start:
+                moment, tags = self._take_time(tags)
+                moments.append(moment)
+            # Each decoded once: most stand in many samples.
+            stacks.append(self._stacks[places])
+            labels.append(self._label_sets[tags])
+            for column, value in zip(values, self._counts[counted], strict=True):
+                column.append(value)
+        stacks, labels, moments, *values = (
+            array(one.typecode, map(one.__getitem__, self._samples.order)) if one else one
+            for one in (stacks, labels, moments, *values)
+        )
+        self._builder.extend(stacks, labels, values, moments or None)
 
     def _values(self, counted: bytes) -> list[int]:
         found = [signed(value) for value in numbers(counted)]
