@@ -75,7 +75,8 @@ class Ended:
     """How the process ended: exit `status` or `signal` (never both; both None where nobody could see it).
 
     `evidence` are sentences: who said so ("wait status of the child", "pidfd exit info", …). `asked` is the signal
-    by which the instance was asked to stop before, SIGTERM or SIGINT.
+    by which the instance was asked to stop before, SIGTERM or SIGINT. `call` is "sys.exit" or "os._exit" where the
+    program left by that, with `message`; the evidence's first thread then shows where.
     """
 
     status: int | None = None
@@ -83,6 +84,8 @@ class Ended:
     core_dumped: bool = False
     evidence: tuple[str, ...] = ()
     asked: int | None = None
+    call: str | None = None
+    message: str = ""
 
 
 @dataclass(frozen=True, slots=True)
