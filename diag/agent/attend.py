@@ -10,8 +10,10 @@ import struct
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
-from diag.agent import exits, registry
+from diag.agent import exits, registry, timeouts
+from diag.agent.blackbox import exception_seen
 from diag.agent.classify import Seen, classify
 from diag.agent.door import Door
 from diag.agent.freeze import freeze
@@ -33,13 +35,14 @@ CREDENTIALS = struct.Struct("=iII")  # struct ucred: pid, uid, gid (unix(7))
 
 @dataclass(slots=True)
 class Attendant:
-    """Serves the processes of one instance. `asked` is the last SIGTERM or SIGINT that came for the instance."""
+    """Serves the processes of one instance. `asked` is the last SIGTERM or SIGINT that came for it, by `asker`."""
 
     target: Target
     settings: Settings
     recorder: Recorder
     door: Door
     asked: int | None = None
+    asker: str = ""
 
     def look_at(self, process: Watched) -> None:
         """Read /proc anew; a process that is gone already, or a zombie, keeps its last look."""
@@ -48,6 +51,11 @@ class Attendant:
             if process.facts is None or facts.maps:
                 process.facts, process.missing = facts, missing
             process.cgroup_text = Path(f"/proc/{process.pid}/cgroup").read_text()
+
+    def look_at_remains(self, process: Watched) -> None:
+        """What the kernel still says of a process that nobody has reaped yet."""
+        if process.facts is not None:
+            process.facts = proc.with_last_figures(process.facts, process.ticks)
 
     def listen(self, process: Watched, unknown: Callable[[int], Watched | None]) -> None:
         """Take what the probe has sent; `unknown` finds or begins the record of a pid that wrote to another's link."""
@@ -124,11 +132,20 @@ class Attendant:
         """Record how the process ended, if that is worth a record."""
         box = process.box()
         process.fatal = process.fatal or (box.fatal() if box else None)
+        leaving = box.leaving() if box and not process.fatal and not process.frozen else None
+        in_handler = leaving is not None and timeouts.is_handler(leaving)
+        if leaving is not None:
+            # gunicorn's worker survives the SystemExit in the handler, as a rule, and leaves with 0 a little later.
+            process.leaving = leaving if in_handler else None
+            ended = _with_call(process, ended, leaving)
         kills = _oom_kills_since(process) if ended.signal == signal.SIGKILL else 0
         seen = Seen(
             raised=process.fatal is not None,
             frozen=process.frozen is not None,
             left_cleanly=bool(box and box.left_cleanly),
+            called=ended.call,
+            stacks=process.leaving is not None,
+            timed_out=in_handler or timeouts.master_said_so(process.pid, self.door.tail_text()),
             oom_kills=kills,
             asked=self.asked,
             first=process.pid == self.target.pid,
@@ -139,7 +156,7 @@ class Attendant:
         if process.facts is not None and kills:
             process.facts = replace(process.facts, cgroup={**process.facts.cgroup, "oom_kill_delta": kills})
         if self.asked and end.level == "EVENT":
-            sentence = f"{exits.signal_name(self.asked)} was sent to the instance"
+            sentence = f"{exits.signal_name(self.asked)} was sent to the instance by {self.asker}"
             ended = replace(ended, evidence=(*ended.evidence, sentence), asked=self.asked)
         self._submit(process, evidence_of_end(process, ended, end.level, end.trigger, self._around()), end.kind)
 
@@ -164,6 +181,19 @@ class Attendant:
         reasons = (("stderrTail", self.door.no_tail), ("probe", self.door.no_probe))
         missing = tuple(Missing(section, reason) for section, reason in reasons if reason)
         return Circumstances(self.target, self.door.tail_text(), missing)
+
+
+def _with_call(process: Watched, ended: Ended, leaving: dict[str, Any]) -> Ended:
+    """The end, with the call by which the program left; unless it left in another way after that."""
+    status = leaving.get("status")
+    if ended.signal is not None or not isinstance(status, int) or ended.status not in (status, None):
+        return ended
+    process.leaving = leaving
+    evidence = ended.evidence
+    if ended.status is None:
+        evidence = (*evidence, f"the black box says that it called {leaving.get('call')} with status {status}")
+    message = exception_seen(leaving["exception"]).message
+    return replace(ended, status=status, call=str(leaving.get("call")), message=message, evidence=evidence)
 
 
 def _oom_kills_since(process: Watched) -> int:

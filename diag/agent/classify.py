@@ -27,6 +27,9 @@ class Seen:
     raised: bool = False  # an exception reached the top of the main thread
     frozen: bool = False  # it stood still in a fatal signal
     left_cleanly: bool = False  # the interpreter ran its exit handlers
+    called: str | None = None  # "sys.exit" or "os._exit", where it left by that
+    stacks: bool = False  # and its stacks as it left are known
+    timed_out: bool = False  # its server ended it, because it had been silent for too long
     oom_kills: int = 0  # of its cgroup, since it started
     asked: int | None = None
     first: bool = True  # the instance's first process, whose status the outside sees
@@ -38,13 +41,15 @@ def classify(ended: Ended, seen: Seen) -> End | None:
         return End("crash", "NATIVE", "signal")
     if seen.raised:
         return End("crash", "FULL", "exception")
+    if seen.timed_out:
+        return End("crash", "FULL" if seen.stacks else "OUTSIDE", "hang")
     if ended.signal is not None:
         return _by_signal(ended.signal, seen)
     if ended.status is None:
         return None if seen.left_cleanly else End("event", "EVENT", "exit")
     if ended.status == 0:
         return End("event", "EVENT", "signal") if seen.first and seen.asked else None
-    if _answers(ended.status, seen.asked) or seen.left_cleanly:
+    if _answers(ended.status, seen.asked) or seen.left_cleanly or seen.called == "sys.exit":
         return End("event", "EVENT", "signal" if seen.asked else "exit")
     return End("crash", "OUTSIDE", "exit")
 

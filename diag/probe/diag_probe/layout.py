@@ -42,8 +42,9 @@ SIZE = 266240
 
 # Header: MAGIC at 0, then single bytes and u64 counters (little-endian), then the record HEADER.
 STATE_AT = 16
-RUNNING, LEFT_CLEANLY, RELINKED = 0, 1, 2  # LEFT_CLEANLY: the interpreter ran its exit handlers
+RUNNING, LEFT_CLEANLY, RELINKED, REPLACED = 0, 1, 2, 3  # LEFT_CLEANLY: the interpreter ran its exit handlers
 # RELINKED: the program closed our descriptor; the same process goes on in a new box, which a new HELLO names
+# REPLACED: the process became another program (execve); what stands here is the past of its pid
 STARTED_AT = 24  # requests started
 FINISHED_AT = 32  # requests finished
 OVERFLOW_AT = 40  # requests that found no free slot
@@ -68,10 +69,12 @@ EVENTS_RING_AT, EVENT_COUNT, EVENT_SIZE = 77824, 8, 12288
 HEAP_AT, HEAP_SIZE = 176128, 4096
 
 # The exception that ends the process. Exception record, a dict:
-#   {"time": time.time(), "kind": "uncaught" | "thread" | "request" | "unraisable" | "task", "tid": native thread id,
-#    "exception": EXC, "request": (request_id, trace_id, span_id) | None, "suppressed": events dropped since the last,
-#    and, for the FATAL record only: "threads": [(native tid | None, name | None, [FRAME, ..]), ..] of the other
-#    threads, "heap": as above}
+#   {"time": time.time(), "kind": "uncaught" | "thread" | "request" | "unraisable" | "task" | "exit", "tid": native
+#    thread id, "exception": EXC, "request": (request_id, trace_id, span_id) | None, "suppressed": events dropped since
+#    the last, and, for the FATAL record only: "threads": [(native tid | None, name | None, [FRAME, ..]), ..] of the
+#    other threads, "heap": as above}
+#   Of the kind "exit", in the FATAL record only, "exception" is a SystemExit with the stack of the call, "call" is
+#   "sys.exit" or "os._exit", and "status" what it leaves with: nothing is wrong yet, and it may still be caught.
 #   EXC   = {"type", "module", "message", "frames": [FRAME, ..] innermost first, "cause": EXC | None,
 #            "context": EXC | None, "exceptions": [EXC, ..], "notes": [str, ..], "cut": int frames left out}
 #   FRAME = (function, file, line, module | None, {name: text} | None)
