@@ -20,7 +20,7 @@ _SIGNAL_MEANINGS = {
     "SIGQUIT": "it was asked to quit with a core dump",
 }
 _NEARLY_FULL = 0.95
-_CPU_USED = 0.85  # of the limit: what /proc tells is counted in ticks, the limit is not
+_CPU_SLACK_S = 0.2  # what /proc tells is counted in ticks, the limit is not
 
 
 def judge(report: Json) -> dict[str, Any]:
@@ -105,7 +105,7 @@ def _over_cpu_limit(report: Json, name: str) -> dict[str, Any] | None:
     if not isinstance(limit, int):
         return None
     limit -= name == "SIGXCPU"
-    if used_s < limit * _CPU_USED:
+    if used_s < limit * _NEARLY_FULL - _CPU_SLACK_S:
         return None
     evidence = [*_told(report), f"It had used {duration(used_s)} of CPU time; its limit (ulimit -t) is {limit} s."]
     sentence = f"The kernel ended it with {name}: it used more CPU time than its limit of {limit} s{meanwhile(report)}."
