@@ -40,7 +40,8 @@ def run_command(command: list[str], settings: Settings, *, name: str | None = No
         return error.status
     finally:
         door.close()
-        shutil.rmtree(door.folder, ignore_errors=True)
+        if not door.folder_is_needed:
+            shutil.rmtree(door.folder, ignore_errors=True)
 
 
 def _target(command: list[str], settings: Settings, name: str | None) -> Target:
@@ -96,6 +97,7 @@ def _watch(target: Target, door: Door, settings: Settings) -> int:
     ended = supervisor.ended or _stand_by(target.pid)
     recorder.finish()
     delivery.finish()
+    door.folder_is_needed = supervisor.has_survivors
     return ended.status if ended.status is not None else 128 + (ended.signal or 0)
 
 

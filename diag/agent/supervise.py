@@ -48,6 +48,12 @@ class Supervisor:
         self._hear_last_words()
         return self.ended
 
+    @property
+    def has_survivors(self) -> bool:
+        """Whether daemons of the instance live on; not where it was asked to stop, and they with it."""
+        living = (registry.alive(p.pid, p.ticks) for p in self._processes.values() if p.box_path)
+        return self._attendant.asked is None and any(living)
+
     def _turn(self, patience_s: float) -> bool:
         """Serve who is ready; whether there was anybody."""
         ready_now = self._poll.poll(patience_s)
