@@ -21,7 +21,7 @@ from diag.agent.recorder import Recorder
 from diag.agent.registry import Target
 from diag.agent.strangers import borrow_descriptor
 from diag.agent.watched import Circumstances, Watched, evidence_of_end, evidence_of_event
-from diag.collectors import cgroup, proc
+from diag.collectors import cgroup, kernel_log, proc
 from diag.collectors.unmarshal import Torn, loads
 from diag.config import Settings
 from diag.errors import DiagError
@@ -41,6 +41,7 @@ class Attendant:
     settings: Settings
     recorder: Recorder
     door: Door
+    command: tuple[str, ...]
     asked: int | None = None
     asker: str = ""
 
@@ -48,6 +49,8 @@ class Attendant:
         """Read /proc anew; a process that is gone already, or a zombie, keeps its last look."""
         with contextlib.suppress(DiagError, OSError):
             facts, missing = proc.read_process(process.pid)
+            if not facts.command and process.pid == self.target.pid:
+                facts = replace(facts, command=self.command)  # a zombie has forgotten what it was
             if process.facts is None or facts.maps:
                 process.facts, process.missing = facts, missing
             process.cgroup_text = Path(f"/proc/{process.pid}/cgroup").read_text()
@@ -139,6 +142,9 @@ class Attendant:
             process.leaving = leaving if in_handler else None
             ended = _with_call(process, ended, leaving)
         kills = _oom_kills_since(process) if ended.signal == signal.SIGKILL else 0
+        line = kernel_log.oom_kill(process.pid, process.ticks) if ended.signal == signal.SIGKILL else None
+        if line:
+            ended = replace(ended, evidence=(*ended.evidence, f"the kernel's log: {line}"))
         seen = Seen(
             raised=process.fatal is not None,
             frozen=process.frozen is not None,
@@ -146,7 +152,7 @@ class Attendant:
             called=ended.call,
             stacks=process.leaving is not None,
             timed_out=in_handler or timeouts.master_said_so(process.pid, self.door.tail_text()),
-            oom_kills=kills,
+            out_of_memory=kills > 0 or line is not None,
             asked=self.asked,
             first=process.pid == self.target.pid,
         )

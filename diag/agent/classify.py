@@ -30,7 +30,7 @@ class Seen:
     called: str | None = None  # "sys.exit" or "os._exit", where it left by that
     stacks: bool = False  # and its stacks as it left are known
     timed_out: bool = False  # its server ended it, because it had been silent for too long
-    oom_kills: int = 0  # of its cgroup, since it started
+    out_of_memory: bool = False  # its cgroup's counter of OOM kills, or the kernel's log, says so
     asked: int | None = None
     first: bool = True  # the instance's first process, whose status the outside sees
 
@@ -57,7 +57,7 @@ def classify(ended: Ended, seen: Seen) -> End | None:
 def _by_signal(number: int, seen: Seen) -> End:
     if number in ASKING:
         return End("event", "EVENT", "signal")
-    if number == signal.SIGKILL and seen.oom_kills > 0:
+    if number == signal.SIGKILL and seen.out_of_memory:
         return End("crash", "OUTSIDE", "oom")
     return End("crash", "OUTSIDE", "signal")
 

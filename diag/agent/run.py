@@ -34,7 +34,7 @@ def run_command(command: list[str], settings: Settings, *, name: str | None = No
         target = replace(target, run_dir=door.folder)
     try:
         target = _start(command, target, door, settings)
-        return _watch(target, door, settings)
+        return _watch(command, target, door, settings)
     except CannotExecute as error:
         _say(str(error))
         return error.status
@@ -77,7 +77,7 @@ def _start(command: list[str], target: Target, door: Door, settings: Settings) -
     return started
 
 
-def _watch(target: Target, door: Door, settings: Settings) -> int:
+def _watch(command: list[str], target: Target, door: Door, settings: Settings) -> int:
     # Heavy, and none of it is needed before the child runs.
     from diag.agent.attend import Attendant
     from diag.agent.delivery import Delivery
@@ -88,7 +88,7 @@ def _watch(target: Target, door: Door, settings: Settings) -> int:
     adopt_orphans()
     delivery = Delivery(settings)
     recorder = Recorder(settings, delivery)
-    supervisor = Supervisor(Attendant(target, settings, recorder, door))
+    supervisor = Supervisor(Attendant(target, settings, recorder, door, tuple(command)))
     try:
         recorder.recover()
         supervisor.run()

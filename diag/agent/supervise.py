@@ -17,6 +17,7 @@ from diag.agent.classify import ASKING
 from diag.agent.signals import Arrivals
 from diag.agent.watched import Watched
 from diag.evidence import Ended
+from diag.probe.diag_probe import layout
 
 LAST_WORDS_S = 0.2
 _SO_PEERPIDFD = 77  # include/uapi/asm-generic/socket.h, since Linux 6.5; since 6.16 also where the peer was reaped
@@ -189,12 +190,19 @@ class Supervisor:
 
     def _hear_last_words(self) -> None:
         """What other processes of the instance were saying when the first one ended."""
-        until = time.monotonic() + LAST_WORDS_S
-        while self._turn(0) and time.monotonic() < until:
-            pass
-        while any(p.frozen or p.fatal for p in self._processes.values()) and time.monotonic() < until:
-            self._turn(max(0.0, until - time.monotonic()))
+        began = time.monotonic()
+        until = began + LAST_WORDS_S
+        while (current := time.monotonic()) < until:
+            heard = self._turn(until - current if self._anybody_dies else 0)
+            if self._anybody_dies and heard:
+                until = min(time.monotonic(), began + layout.FREEZE_LIMIT_S) + LAST_WORDS_S
+            elif not heard:
+                break
         self._door.settle()
+
+    @property
+    def _anybody_dies(self) -> bool:
+        return any(process.frozen or process.fatal for process in self._processes.values())
 
 
 def _describe(sender: int) -> str:

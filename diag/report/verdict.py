@@ -63,15 +63,16 @@ def _mib(size: int) -> str:
 def _out_of_memory(report: Json) -> dict[str, Any]:
     kills = _oom_kills(report)
     usage, limit = _memory(report)
-    evidence = [f"The control group counted {kills} OOM kill{'s' if kills > 1 else ''} since this process started."]
+    evidence = _told(report)
+    if kills:
+        times = f"{kills} OOM kill{'s' if kills > 1 else ''}"
+        evidence.append(f"The control group counted {times} since this process started.")
     if limit is not None:
         used = f", {_mib(usage)} in use at the last look" if usage is not None else ""
         evidence.append(f"The control group's memory limit is {_mib(limit)}{used}.")
     bound = f" of its control group's limit of {_mib(limit)}" if limit is not None else ""
     sentence = f"The kernel's OOM killer ended it: out of memory{bound}{meanwhile(report)}."
-    if kills:
-        return verdict("oom", sentence, HIGH, evidence)
-    return verdict("oom", sentence, MEDIUM, ["It was recorded as an OOM kill; no counter was seen to rise."])
+    return verdict("oom", sentence, HIGH, evidence)
 
 
 def _by_signal(report: Json, name: str) -> dict[str, Any]:

@@ -35,12 +35,16 @@ def main() -> int:
         print(table.page(faults()), end="")
         return 0
     pythons = {version: found for version in asked.python or VERSIONS if (found := find_python(version))}
-    chosen = [fault for fault in faults() if asked.only in fault.full_name and (os.geteuid() == 0 or not fault.root)]
+    chosen = [fault for fault in faults() if asked.only in fault.full_name and _is_there(fault)]
     began = time.monotonic()
     wrong = _run(chosen, pythons, sample=asked.sample)
     print("\n".join(wrong))
     print(f"{len(chosen)} kinds, {time.monotonic() - began:.0f} s: {'NOT ' if wrong else ''}all as wanted")
     return 1 if wrong else 0
+
+
+def _is_there(fault: Fault) -> bool:
+    return (os.geteuid() == 0 or not fault.root) and (not fault.needs or Path(fault.needs).exists())
 
 
 def _run(chosen: Sequence[Fault], pythons: Mapping[str, str], *, sample: bool) -> list[str]:

@@ -10,6 +10,7 @@ from diag.report.reading import Json, app_frame, meanwhile, place, telling_frame
 
 _MEANINGS = {126: "the command could not be executed", 127: "the command was not found"}
 _LONGEST = 200
+_PYTHON = re.compile(r"(?:python|pypy)[\d.]*")
 # pythonrun.c prints a traceback like this; the last line is the exception's. pylifecycle.c says why it cannot start.
 _RAISED = re.compile(
     r"^Traceback \(most recent call last\):\n(?:[ \t].*\n)*(?P<said>[A-Za-z_][\w.]*(?:: .*)?)$", re.MULTILINE
@@ -60,8 +61,8 @@ def _called(report: Json, evidence: list[str]) -> dict[str, Any]:
 
 
 def _is_python(report: Json) -> bool:
-    command = report["header"]["commandLine"]
-    return bool(command) and command[0].rpartition("/")[2].startswith(("python", "pypy"))
+    """Also where `env` or `timeout` has become one; a shell's `-c` is one word, and no name."""
+    return any(_PYTHON.fullmatch(word.rpartition("/")[2]) for word in report["header"]["commandLine"])
 
 
 def _told_by_python(report: Json, evidence: list[str]) -> dict[str, Any] | None:

@@ -26,7 +26,7 @@ TABLE = [
     (Ended(signal=signal.SIGSEGV), Seen(frozen=True), End("crash", "NATIVE", "signal")),
     (Ended(signal=signal.SIGSEGV), Seen(), End("crash", "OUTSIDE", "signal")),
     (Ended(signal=signal.SIGKILL), Seen(), End("crash", "OUTSIDE", "signal")),
-    (Ended(signal=signal.SIGKILL), Seen(oom_kills=1), End("crash", "OUTSIDE", "oom")),
+    (Ended(signal=signal.SIGKILL), Seen(out_of_memory=True), End("crash", "OUTSIDE", "oom")),
     (Ended(signal=signal.SIGTERM), Seen(), End("event", "EVENT", "signal")),
     (Ended(signal=signal.SIGINT), Seen(), End("event", "EVENT", "signal")),
     (Ended(signal=signal.SIGHUP), Seen(), End("crash", "OUTSIDE", "signal")),
