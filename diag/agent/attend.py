@@ -4,24 +4,22 @@ from __future__ import annotations
 
 import contextlib
 import os
-import signal
 import socket
 import struct
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
-from diag.agent import exits, registry, timeouts
-from diag.agent.blackbox import exception_seen
-from diag.agent.classify import Seen, classify
+from diag.agent import exits, registry
+from diag.agent.classify import classify
 from diag.agent.door import Door
 from diag.agent.freeze import freeze
+from diag.agent.inquest import inquire
 from diag.agent.recorder import Recorder
 from diag.agent.registry import Target
 from diag.agent.strangers import borrow_descriptor
 from diag.agent.watched import Circumstances, Watched, evidence_of_end, evidence_of_event
-from diag.collectors import cgroup, kernel_log, proc
+from diag.collectors import proc, pyspy
 from diag.collectors.unmarshal import Torn, loads
 from diag.config import Settings
 from diag.errors import DiagError
@@ -29,6 +27,7 @@ from diag.evidence import Ended, Evidence
 from diag.model import Missing
 from diag.probe.diag_probe import layout
 
+STUCK_LIMIT_S = 0.5
 LINGER_S = 2.0  # how long an exception may take to end its process before it is recorded without its end
 CREDENTIALS = struct.Struct("=iII")  # struct ucred: pid, uid, gid (unix(7))
 
@@ -79,9 +78,9 @@ class Attendant:
                 dying = unknown(writer) if writer not in (None, process.pid) else process
                 self._freeze(dying or process, process.link, content)
             else:
-                self._obey(process, content)
+                self._obey(process, content, unknown)
 
-    def _obey(self, process: Watched, message: bytes) -> None:
+    def _obey(self, process: Watched, message: bytes, known: Callable[[int], Watched | None]) -> None:
         kind = message[:1]
         if kind == layout.HELLO:
             self._greet(process, message[1:])
@@ -89,6 +88,8 @@ class Attendant:
             self._hear_out(process)
         elif kind == layout.EVENT:
             self.record_events(process)
+        elif kind == layout.STUCK:
+            self._look_at_stuck(process, message[1:], known)
 
     def _greet(self, process: Watched, payload: bytes) -> None:
         try:
@@ -121,6 +122,19 @@ class Attendant:
                 process.link.send(layout.ACK, socket.MSG_DONTWAIT)
         self.recorder.warm_up()  # not before: it would hold up the answer
 
+    def _look_at_stuck(self, server: Watched, payload: bytes, known: Callable[[int], Watched | None]) -> None:
+        """A server is about to end a worker that is silent: where does it stand? The server waits for a moment."""
+        box = server.box()
+        with contextlib.suppress(DiagError, Torn):
+            pid = loads(payload)
+            # In another pid namespace than ours its number means another process here.
+            worker = known(pid) if isinstance(pid, int) and box and box.header().get("pid") == server.pid else None
+            if worker is not None and worker is not server:
+                worker.stuck = pyspy.dump(worker.pid, native=True, timeout_s=STUCK_LIMIT_S)
+        if server.link is not None:
+            with contextlib.suppress(OSError):
+                server.link.send(layout.ACK, socket.MSG_DONTWAIT)
+
     def record_events(self, process: Watched) -> None:
         """Record what the probe noted since the last time."""
         box = process.box()
@@ -133,34 +147,11 @@ class Attendant:
 
     def record_end(self, process: Watched, ended: Ended) -> None:
         """Record how the process ended, if that is worth a record."""
-        box = process.box()
-        process.fatal = process.fatal or (box.fatal() if box else None)
-        leaving = box.leaving() if box and not process.fatal and not process.frozen else None
-        in_handler = leaving is not None and timeouts.is_handler(leaving)
-        if leaving is not None:
-            # gunicorn's worker survives the SystemExit in the handler, as a rule, and leaves with 0 a little later.
-            process.leaving = leaving if in_handler else None
-            ended = _with_call(process, ended, leaving)
-        kills = _oom_kills_since(process) if ended.signal == signal.SIGKILL else 0
-        line = kernel_log.oom_kill(process.pid, process.ticks) if ended.signal == signal.SIGKILL else None
-        if line:
-            ended = replace(ended, evidence=(*ended.evidence, f"the kernel's log: {line}"))
-        seen = Seen(
-            raised=process.fatal is not None,
-            frozen=process.frozen is not None,
-            left_cleanly=bool(box and box.left_cleanly),
-            called=ended.call,
-            stacks=process.leaving is not None,
-            timed_out=in_handler or timeouts.master_said_so(process.pid, self.door.tail_text()),
-            out_of_memory=kills > 0 or line is not None,
-            asked=self.asked,
-            first=process.pid == self.target.pid,
-        )
+        first = process.pid == self.target.pid
+        ended, seen = inquire(process, ended, asked=self.asked, first=first, stderr_tail=self.door.tail_text())
         end = classify(ended, seen)
         if end is None or process.recorded:
             return
-        if process.facts is not None and kills:
-            process.facts = replace(process.facts, cgroup={**process.facts.cgroup, "oom_kill_delta": kills})
         if self.asked and end.level == "EVENT":
             sentence = f"{exits.signal_name(self.asked)} was sent to the instance by {self.asker}"
             ended = replace(ended, evidence=(*ended.evidence, sentence), asked=self.asked)
@@ -187,28 +178,6 @@ class Attendant:
         reasons = (("stderrTail", self.door.no_tail), ("probe", self.door.no_probe))
         missing = tuple(Missing(section, reason) for section, reason in reasons if reason)
         return Circumstances(self.target, self.door.tail_text(), missing)
-
-
-def _with_call(process: Watched, ended: Ended, leaving: dict[str, Any]) -> Ended:
-    """The end, with the call by which the program left; unless it left in another way after that."""
-    status = leaving.get("status")
-    if ended.signal is not None or not isinstance(status, int) or ended.status not in (status, None):
-        return ended
-    process.leaving = leaving
-    evidence = ended.evidence
-    if ended.status is None:
-        evidence = (*evidence, f"the black box says that it called {leaving.get('call')} with status {status}")
-    message = exception_seen(leaving["exception"]).message
-    return replace(ended, status=status, call=str(leaving.get("call")), message=message, evidence=evidence)
-
-
-def _oom_kills_since(process: Watched) -> int:
-    """OOM kills in the process's memory cgroup since we first looked at it."""
-    before = process.facts.cgroup.get("memory", {}).get("oomKills") if process.facts else None
-    if process.facts is None or before is None:
-        return 0
-    after = cgroup.read_cgroup(process.cgroup_text).get("memory", {}).get("oomKills")
-    return max(0, int(after or 0) - int(before))
 
 
 def _sender(ancillary: list[tuple[int, int, bytes]]) -> int | None:

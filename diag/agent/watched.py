@@ -33,6 +33,7 @@ class Watched:
     events_read: int = 0
     fatal: dict[str, Any] | None = None
     leaving: dict[str, Any] | None = None
+    stuck: tuple[Thread, ...] = ()  # as it stood when its server was about to end it
     frozen: Frozen | None = None
     recorded: bool = False
     cgroup_text: str = ""
@@ -154,7 +155,7 @@ def _threads(process: Watched) -> tuple[Thread, ...]:
     if process.leaving:
         left, *others = threads_seen(process.leaving, process.pid)
         return (replace(left, crashed=False), *others)
-    return ()
+    return process.stuck
 
 
 def _links(process: Watched, witness: Witness | None) -> tuple[Link, ...]:
@@ -177,7 +178,7 @@ def _unseen(process: Watched, witness: Witness | None) -> tuple[Missing, ...]:
     missing = []
     if witness is None:
         missing.append(Missing("recent", "probe absent: nothing was written inside this process"))
-    if not process.frozen and not process.fatal and not process.leaving:
+    if not _threads(process):
         missing.append(Missing("threads", "the process ended without a moment in which its stacks could be read"))
     return tuple(missing)
 

@@ -7,7 +7,7 @@ folder `bb` beside it. `DIAG_LOCALS=1` asks for locals in exception reports. Abs
 does nothing at all.
 
 Link. Every packet from the probe starts with one of the MESSAGE bytes; anything else is text that CPython's
-faulthandler writes while the process stands still in a fatal signal. The agent answers only to FATAL, with ACK.
+faulthandler writes while the process stands still in a fatal signal. The agent answers FATAL and STUCK with ACK.
 
 Questions. `diag` writes a record QUESTION into a live process's box and sends SIGURG, which is ignored by default, so
 that it never hurts a process that has no probe (any more). The probe answers on its main thread: it empties the record,
@@ -27,10 +27,12 @@ BOX_NAME = "%d.%d.bb"  # pid and start ticks, once the agent knows the process
 
 # Link, probe to agent. HELLO carries a marshalled dict: {"v": 1, "box": file name, "pid": own pid in its own
 # namespace, "forked": bool}. EVENT carries the u8 index of its ring record. FATAL says that the FATAL record is
-# written and that the process waits up to FATAL_WAIT_S for ACK before it goes on dying.
+# written and that the process waits up to FATAL_WAIT_S for ACK before it goes on dying. STUCK carries the marshalled
+# pid of a child, as the sender sees it, that the sender is about to end for being silent; it waits for ACK, too.
 HELLO = b"\x01"
 FATAL = b"\x02"
 EVENT = b"\x03"
+STUCK = b"\x04"
 LAST_MESSAGE = 0x0F  # a first byte above this is faulthandler's text
 ACK = b"\x06"
 FATAL_WAIT_S = 0.04

@@ -6,7 +6,7 @@ import re
 from typing import Any
 
 from diag.report.causes.shape import HIGH, verdict
-from diag.report.reading import Json, app_frame, meanwhile, place, telling_frames
+from diag.report.reading import Json, app_frame, is_unnamed, meanwhile, native_frame, place, telling_frames
 
 _HANDLER = "handle_abort"  # gunicorn's, in the worker, of the SIGABRT that its master sends
 
@@ -23,7 +23,16 @@ def judge(report: Json) -> dict[str, Any]:
     )
     if said:
         evidence.append(f"On stderr stands: {said[-1].strip()}")
-    frame = app_frame(frames)
-    where = f"; it stood in {place(frame)}" if frame else ""
+    where = f"; it stood in {standing}" if (standing := _standing(frames)) else ""
     sentence = f"gunicorn's master ended it: it had been silent for longer than --timeout{where}{meanwhile(report)}."
     return verdict("worker-timeout", sentence, HIGH, evidence)
+
+
+def _standing(frames: list[Json]) -> str:
+    """`recv (libc.so.6), called from view (app.py:20)`, as much of it as is known."""
+    native = native_frame(frames)
+    frame = app_frame([frame for frame in frames if frame["language"] == "python"])
+    called = place(frame) if frame else ""
+    if native is None or is_unnamed(native):
+        return called
+    return f"{place(native)}, called from {called}" if called else place(native)
