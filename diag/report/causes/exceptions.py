@@ -25,6 +25,7 @@ _OS_ERRORS: dict[int, tuple[Cause, str]] = {
     errno.ECONNREFUSED: ("connection-refused", "nobody listens at the address that it connects to"),
     errno.EPIPE: ("broken-pipe", "whoever read what it writes has gone"),
 }
+_NO_LIBRARY = re.compile(r"\.so[\w.]*: cannot open shared object file")  # dlerror(3), untranslated
 # EAGAIN says many things; where these start a process it says that no more may be started.
 _STARTING = frozenset([("subprocess", "_execute_child"), ("popen_fork", "_launch"), ("util", "spawnv_passfds")])
 _NO_MORE: tuple[Cause, str] = (
@@ -63,6 +64,10 @@ def _meaning(exception: Json) -> tuple[Cause, str]:
             return _KINDS[raised["type"]]
         if _starts_no_more(raised):
             return _NO_MORE
+        if raised["type"] in ("ImportError", "OSError") and _NO_LIBRARY.search(raised["message"]):
+            return "missing-library", "a shared library is not installed, or not on the loader's path"
+        if raised["type"] == "gaierror":
+            return "unknown-host", "the name of a host could not be looked up"
         number = _errno(raised)
         if number in _OS_ERRORS:
             return _OS_ERRORS[number]
