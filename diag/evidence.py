@@ -76,7 +76,8 @@ class Ended:
 
     `evidence` are sentences: who said so ("wait status of the child", "pidfd exit info", …). `asked` is the signal
     by which the instance was asked to stop before, SIGTERM or SIGINT. `call` is "sys.exit" or "os._exit" where the
-    program left by that, with `message`; the evidence's first thread then shows where.
+    program left by that, with `message`; the evidence's first thread then shows where. `sender` says who sent
+    `signal` or `asked`, where that is known.
     """
 
     status: int | None = None
@@ -86,6 +87,7 @@ class Ended:
     asked: int | None = None
     call: str | None = None
     message: str = ""
+    sender: str = ""
 
 
 @dataclass(frozen=True, slots=True)

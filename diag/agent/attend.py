@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from diag.agent import exits, registry
+from diag.agent.blackbox import frames_seen
 from diag.agent.classify import classify
 from diag.agent.door import Door
 from diag.agent.freeze import freeze
@@ -18,7 +19,8 @@ from diag.agent.inquest import inquire
 from diag.agent.recorder import Recorder
 from diag.agent.registry import Target
 from diag.agent.strangers import borrow_descriptor
-from diag.agent.watched import Circumstances, Watched, evidence_of_end, evidence_of_event
+
+from diag.collectors.unmarshal import Torn, loads
 from diag.collectors import proc, pyspy
 from diag.collectors.unmarshal import Torn, loads
 from diag.config import Settings
@@ -90,6 +92,8 @@ class Attendant:
             self.record_events(process)
         elif kind == layout.STUCK:
             self._look_at_stuck(process, message[1:], known)
+        elif kind == layout.KILL:
+            self._note_kill(process, message[1:], known)
 
     def _greet(self, process: Watched, payload: bytes) -> None:
         try:
@@ -124,16 +128,25 @@ class Attendant:
 
     def _look_at_stuck(self, server: Watched, payload: bytes, known: Callable[[int], Watched | None]) -> None:
         """A server is about to end a worker that is silent: where does it stand? The server waits for a moment."""
-        box = server.box()
         with contextlib.suppress(DiagError, Torn):
             pid = loads(payload)
-            # In another pid namespace than ours its number means another process here.
-            worker = known(pid) if isinstance(pid, int) and box and box.header().get("pid") == server.pid else None
+            worker = known(pid) if isinstance(pid, int) and _counts_pids_as_we_do(server) else None
             if worker is not None and worker is not server:
                 worker.stuck = pyspy.dump(worker.pid, native=True, timeout_s=STUCK_LIMIT_S)
         if server.link is not None:
             with contextlib.suppress(OSError):
                 server.link.send(layout.ACK, socket.MSG_DONTWAIT)
+
+    def _note_kill(self, sender: Watched, payload: bytes, known: Callable[[int], Watched | None]) -> None:
+        with contextlib.suppress(Torn, TypeError, ValueError):
+            pid, number, frame = loads(payload)
+            victim = known(pid) if isinstance(pid, int) and _counts_pids_as_we_do(sender) else None
+            if victim is not None and isinstance(number, int):
+                name = sender.facts.name if sender.facts else "python"
+                who = "itself" if victim is sender else f"pid {sender.pid} ({name})"
+                places = [f"{f.function} ({Path(f.file or '?').name}:{f.line})" for f in frames_seen([frame])]
+                called = "".join(f", by os.kill in {place}" for place in places)
+                victim.sent = Sent(number, f"{who}{called}")
 
     def record_events(self, process: Watched) -> None:
         """Record what the probe noted since the last time."""
@@ -154,7 +167,7 @@ class Attendant:
             return
         if self.asked and end.level == "EVENT":
             sentence = f"{exits.signal_name(self.asked)} was sent to the instance by {self.asker}"
-            ended = replace(ended, evidence=(*ended.evidence, sentence), asked=self.asked)
+            ended = replace(ended, evidence=(*ended.evidence, sentence), asked=self.asked, sender=self.asker)
         self._submit(process, evidence_of_end(process, ended, end.level, end.trigger, self._around()), end.kind)
 
     def record_without_end(self, process: Watched) -> None:
@@ -178,6 +191,12 @@ class Attendant:
         reasons = (("stderrTail", self.door.no_tail), ("probe", self.door.no_probe))
         missing = tuple(Missing(section, reason) for section, reason in reasons if reason)
         return Circumstances(self.target, self.door.tail_text(), missing)
+
+
+def _counts_pids_as_we_do(process: Watched) -> bool:
+    """Not so in a pid namespace of its own: there its numbers mean other processes than here."""
+    box = process.box()
+    return box is not None and box.header().get("pid") == process.pid
 
 
 def _sender(ancillary: list[tuple[int, int, bytes]]) -> int | None:

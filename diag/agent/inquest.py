@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import time
 from dataclasses import replace
 from typing import Any
 
@@ -12,6 +13,8 @@ from diag.agent.classify import Seen
 from diag.agent.watched import Watched
 from diag.collectors import cgroup, kernel_log
 from diag.evidence import Ended
+
+AT_ONCE_S = 5.0  # a signal that is not handled ends a process at once, on a loaded machine too
 
 
 def inquire(
@@ -26,6 +29,8 @@ def inquire(
         # gunicorn's worker survives the SystemExit in the handler, as a rule, and leaves with 0 a little later.
         process.leaving = leaving if in_handler else None
         ended = _with_call(process, ended, leaving)
+    if process.sent and process.sent.signal == ended.signal and time.monotonic() - process.sent.moment_s < AT_ONCE_S:
+        ended = replace(ended, sender=process.sent.sender)
     out_of_memory = False
     if ended.signal == signal.SIGKILL:
         ended, out_of_memory = _look_for_oom(process, ended)

@@ -171,6 +171,8 @@ class Supervisor:
         self._probe_spoke(process)
         self._attendant.look_at_remains(process)
         ended = self._how_it_ended(process)
+        if ended.signal is not None and process.frozen is None:
+            self._hear_everybody()  # who sent the signal has said so before
         if process.pid == self._child:
             self.ended = ended
         self._attendant.record_events(process)
@@ -179,6 +181,10 @@ class Supervisor:
         self._attendant.let_go(process)
         del self._processes[process.pid]
         self._overdue.pop(process.pid, None)
+
+    def _hear_everybody(self) -> None:
+        for process in list(self._processes.values()):
+            self._probe_spoke(process)
 
     def _how_it_ended(self, process: Watched) -> Ended:
         if process.pid == self._child:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import socket
+import time
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
@@ -16,6 +17,15 @@ from diag.agent.freeze import Frozen
 from diag.agent.registry import Target
 from diag.evidence import Ended, Evidence, ProcessFacts, Thread, Witness
 from diag.model import Cost, Instance, Level, Link, Missing, TriggerKind, new_capture_id, now, stamp
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """A signal that a process of the instance is sending to another, or to itself: to be believed for a moment only."""
+
+    signal: int
+    sender: str
+    moment_s: float = field(default_factory=time.monotonic)
 
 
 @dataclass(slots=True)
@@ -33,6 +43,7 @@ class Watched:
     events_read: int = 0
     fatal: dict[str, Any] | None = None
     leaving: dict[str, Any] | None = None
+    sent: Sent | None = None
     stuck: tuple[Thread, ...] = ()  # as it stood when its server was about to end it
     frozen: Frozen | None = None
     recorded: bool = False

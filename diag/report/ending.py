@@ -16,7 +16,7 @@ _ALWAYS_SENT = (signals.SIGKILL, signals.SIGTERM, signals.SIGINT, signals.SIGHUP
 
 
 def exit_json(evidence: Evidence, scrub: Scrub) -> dict[str, Any]:
-    """`exit`: `{status, signal, asked, reason, evidence, coreDumped, leftCleanly, call, message}`; None where alive."""
+    """`exit`: `{status, signal, asked, reason, evidence, coreDumped, leftCleanly, call, sender, message}`."""
     ended = evidence.ended
     number = _signal_number(evidence)
     return {
@@ -28,6 +28,7 @@ def exit_json(evidence: Evidence, scrub: Scrub) -> dict[str, Any]:
         "coreDumped": bool(ended and ended.core_dumped),
         "leftCleanly": evidence.witness.left_cleanly if evidence.witness else None,
         "call": ended.call if ended else None,
+        "sender": scrub.text(ended.sender, 1024) or None if ended else None,
         "message": scrub.text(ended.message, 4096) if ended else "",
     }
 

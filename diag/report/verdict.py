@@ -84,6 +84,10 @@ def _by_signal(report: Json, name: str) -> dict[str, Any]:
         return _killed(report)
     if name in faults.RULES:
         return faults.judge(report)
+    sender = report["exit"]["sender"]
+    if sender:
+        told = [*_told(report), "Its sender's probe said so before."]
+        return verdict("signal", f"It was ended by {name}, sent by {sender}{meanwhile(report)}.", HIGH, told)
     sentence = f"It was ended by {name}{meanwhile(report)}"
     meaning = _SIGNAL_MEANINGS.get(name)
     if meaning is None:
@@ -94,7 +98,10 @@ def _by_signal(report: Json, name: str) -> dict[str, Any]:
 def _asked(report: Json, name: str) -> dict[str, Any]:
     status = report["exit"]["status"]
     left = f" and left with exit status {status}" if status is not None else ""
-    return verdict("stopped", f"It was asked to stop with {name}{left}{meanwhile(report)}.", HIGH, _told(report))
+    sender = f" by {report['exit']['sender']}" if report["exit"]["sender"] else ""
+    return verdict(
+        "stopped", f"It was asked to stop with {name}{sender}{left}{meanwhile(report)}.", HIGH, _told(report)
+    )
 
 
 def _over_cpu_limit(report: Json, name: str) -> dict[str, Any] | None:
@@ -122,6 +129,9 @@ def _killed(report: Json) -> dict[str, Any]:
         )
     elif "oom_kill_delta" in report["cgroup"]:
         evidence.append("The control group counted no OOM kill.")
+    if sender := report["exit"]["sender"]:
+        evidence.append("Its sender's probe said so before.")
+        return verdict("killed", f"It was killed with SIGKILL by {sender}{meanwhile(report)}.", HIGH, evidence)
     sentence = f"It was killed with SIGKILL, which leaves no trace of its sender{meanwhile(report)}."
     return verdict("killed", sentence, MEDIUM, evidence)
 

@@ -12,7 +12,7 @@ class Application:
     leave_at_once, leave_later = os._exit, sys.exit
 
 
-for call in (sys.exit, os._exit, os.execv, os.execve):
+for call in (sys.exit, os._exit, os.execv, os.execve, os.kill):
     print(call, call.__module__, call.__name__, pickle.loads(pickle.dumps(call)) is call)
 try:
     Application().leave_later(3)

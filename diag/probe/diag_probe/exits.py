@@ -1,10 +1,12 @@
 """Where the program leaves: sys.exit and os._exit are noted with their callers before they do what they do.
 
-So is exec, after which the black box speaks of a program that is no more.
+So are exec, after which the black box speaks of a program that is no more, and os.kill: the kernel tells nobody who
+sent a signal.
 """
 
 import os
 import sys
+from marshal import dumps
 
 from . import layout, record
 
@@ -21,6 +23,11 @@ class Exits:
         """Look at them from now on."""
         self._follow(sys, "exit", self._leave)
         self._follow(os, "_exit", self._leave_at_once)
+        if sys.version_info >= (
+            3,
+            11,
+        ):  # before, what a handler of the program's own signal raises would show our frame
+            self._follow(os, "kill", self._send)
         for name in ("execv", "execve"):
             self._follow(os, name, self._become, self._stay)
 
@@ -54,6 +61,13 @@ class Exits:
             # Below this are _leave and __call__, and then the program, if any of it is left.
             self.session.note_exit(call, status, message, sys._getframe(2).f_back)
 
+    def _send(self, args):
+        pid, number = args
+        link = self.session.link
+        if link is not None and number and pid > 0:  # 0 asks whether it is there, and servers ask often
+            frames = record.stack_frames(sys._getframe(1).f_back, 1)
+            link.tell(layout.KILL + dumps((int(pid), int(number), frames[0] if frames else None), 4))
+
     def _become(self, args):
         if self.session.box is not None:
             self.session.box.mark(layout.REPLACED)
@@ -82,7 +96,7 @@ class Followed:
             if self._failed is not None:
                 self._failed()
             # Without our frame; from Python 3.11 on the bare raise takes it from here, and no traceback shows it.
-            exc.__traceback__ = None
+            exc.__traceback__ = exc.__traceback__.tb_next
             raise
 
     def __reduce__(self):

@@ -130,10 +130,10 @@ def traceback_frames(tb, with_locals=False):
     return frames, count - len(kept)
 
 
-def stack_frames(frame):
+def stack_frames(frame, most=10000):
     """FRAMEs of a live stack, innermost first, without its middle where it is deep."""
     frames = []
-    while frame is not None and len(frames) < 10000:
+    while frame is not None and len(frames) < most:
         frames.append(frame)
         frame = frame.f_back
     if len(frames) > 2 * KEPT:
