@@ -19,8 +19,7 @@ from diag.agent.inquest import inquire
 from diag.agent.recorder import Recorder
 from diag.agent.registry import Target
 from diag.agent.strangers import borrow_descriptor
-
-from diag.collectors.unmarshal import Torn, loads
+from diag.agent.watched import Circumstances, Sent, Watched, evidence_of_end, evidence_of_event
 from diag.collectors import proc, pyspy
 from diag.collectors.unmarshal import Torn, loads
 from diag.config import Settings
