@@ -1,4 +1,6 @@
-"""Starts gunicorn with one worker, asks it once, and ends it: gunicorn_once.py LIBRARY PATH TIMEOUT_S terminate|kill|wait.
+"""Starts gunicorn with one worker, asks it once, and ends it: gunicorn_once.py LIBRARY PATH TIMEOUT_S terminate|kill|wait
+
+A second request, which is answered well, makes sure that the next worker runs before the master is told to stop.
 
 Prints the answer's status and how the master ended, when all of its workers have gone.
 """
@@ -21,13 +23,20 @@ command += [word for name, value in options.items() for word in ("--" + name, va
 environment = {**os.environ, "LIBRARY": library, "BOOT": path}
 master = subprocess.Popen([*command, "web_dying:application"], close_fds=False, env=environment)
 os.close(kept)
-try:
-    connection = http.client.HTTPConnection("127.0.0.1", listener.getsockname()[1], timeout=25)
-    connection.request("GET", path, headers={"X-Request-ID": "order-1"})
-    print(connection.getresponse().status)
-except (OSError, http.client.HTTPException):
-    print("no answer")
+
+
+def ask(path):
+    try:
+        connection = http.client.HTTPConnection("127.0.0.1", listener.getsockname()[1], timeout=25)
+        connection.request("GET", path, headers={"X-Request-ID": "order-1"})
+        print(connection.getresponse().status)
+    except (OSError, http.client.HTTPException):
+        print("no answer")
+
+
+ask(path)
 if then != "wait":
+    ask("/")
     getattr(master, then)()
 status = master.wait()
 os.read(alive, 1)
