@@ -70,9 +70,20 @@ def run(fault: Fault, python: str, library: str) -> Outcome:
         bare = _run(fault, machine, python, library, under_diag=False)
         watched = _run(fault, machine, python, library, under_diag=True)
         machine.close()
-        got = tuple(Got(manifest, machine.report_of(manifest)) for manifest in machine.captures())
-        wrong = [*_differences(fault, got), *invariants.broken(machine, fault, bare, watched, got)]
+        got, wrong = _read(machine)
+        wrong += [*_differences(fault, got), *invariants.broken(machine, fault, bare, watched, got)]
         return Outcome(watched.ended.status, got, tuple(wrong))
+
+
+def _read(machine: Machine) -> tuple[tuple[Got, ...], list[str]]:
+    """Every record, and a sentence about each whose report is none."""
+    got, wrong = [], []
+    for manifest in machine.captures():
+        try:
+            got.append(Got(manifest, machine.report_of(manifest)))
+        except AssertionError as mistakes:
+            wrong.append(f"I4: {manifest['title']}: {mistakes}")
+    return tuple(got), wrong
 
 
 @contextmanager

@@ -61,8 +61,8 @@ def _called(report: Json, evidence: list[str]) -> dict[str, Any]:
 
 
 def _is_python(report: Json) -> bool:
-    """Also where `env` or `timeout` has become one; a shell's `-c` is one word, and no name."""
-    return any(_PYTHON.fullmatch(word.rpartition("/")[2]) for word in report["header"]["commandLine"])
+    """By the kernel's name for it: a shell or `unshare` that started one has a name of its own, `env` becomes one."""
+    return bool(_PYTHON.fullmatch(report["header"]["processName"]))
 
 
 def _told_by_python(report: Json, evidence: list[str]) -> dict[str, Any] | None:
