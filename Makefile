@@ -56,7 +56,10 @@ bench: $(STAMPS)/bench  ## what diag costs, beside its peers, in the same run; A
 durability: $(STAMPS)/dev $(STAMPS)/apt-test  ## looks for lost captures in 3,200 trials; ARGS="--trials 300 --only disk --seed 7"
 	PYTHONPATH=tests $(BIN)/python -m durability $(ARGS)
 
+faults: $(STAMPS)/dev $(STAMPS)/apt-test  ## every way to die on every Python, as a table; ARGS="--only gunicorn --python 3.8"
+	PYTHONPATH=tests $(BIN)/python -m faults $(ARGS)
+
 clean:  ## remove what make made
 	rm -rf $(VENV) $(STAMPS) .pytest_cache .mypy_cache .ruff_cache .demo
 
-.PHONY: help apt-install lint types test demo bench durability clean
+.PHONY: help apt-install lint types test demo bench durability faults clean

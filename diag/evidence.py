@@ -76,7 +76,9 @@ class Ended:
     """How the process ended: exit `status` or `signal` (never both; both None where nobody could see it).
 
     `evidence` are sentences: who said so ("wait status of the child", "pidfd exit info", …). `asked` is the signal
-    by which the instance was asked to stop before, SIGTERM or SIGINT.
+    by which the instance was asked to stop before, SIGTERM or SIGINT. `call` is "sys.exit" or "os._exit" where the
+    program left by that, with `message`; the evidence's first thread then shows where. `sender` says who sent
+    `signal` or `asked`, where that is known.
     """
 
     status: int | None = None
@@ -84,6 +86,9 @@ class Ended:
     core_dumped: bool = False
     evidence: tuple[str, ...] = ()
     asked: int | None = None
+    call: str | None = None
+    message: str = ""
+    sender: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,9 +30,10 @@ class Ended:
 class Machine:
     """A machine of its own: a home with nothing configured, so captures go to the local store under it."""
 
-    def __init__(self, home: Path) -> None:
+    def __init__(self, home: Path, variables: Mapping[str, str] | None = None) -> None:
         self.home = home
-        self.environment = {**os.environ, "HOME": str(home), "XDG_RUNTIME_DIR": str(home / "run")}
+        own = {"HOME": str(home), "XDG_RUNTIME_DIR": str(home / "run")}
+        self.environment = {**os.environ, **own, **(variables or {})}
         self._started: list[subprocess.Popen[str]] = []
 
     def start(
@@ -55,10 +57,14 @@ class Machine:
         """Run another `diag` command."""
         return self.run(*DIAG, *arguments, run=False, **popen)
 
+    @property
+    def state(self) -> Path:
+        """The state folder, with the spool and the store."""
+        return self.home / ".local/state/diag"
+
     def captures(self) -> list[dict[str, Any]]:
         """The manifests of everything that was kept, oldest first, as the store holds them."""
-        state = self.home / ".local/state/diag"
-        paths = [*state.glob("store/v1/**/manifest.json"), *state.glob("spool/pending/**/manifest.json")]
+        paths = [*self.state.glob("store/v1/**/manifest.json"), *self.state.glob("spool/pending/**/manifest.json")]
         return sorted((json.loads(path.read_text()) for path in paths), key=lambda manifest: manifest["capture_id"])
 
     def only_capture(self) -> dict[str, Any]:
@@ -69,10 +75,12 @@ class Machine:
 
     def report_of(self, manifest: dict[str, Any]) -> dict[str, Any]:
         """The report of a capture, valid against the schema."""
-        state = self.home / ".local/state/diag"
         name = next(artifact["name"] for artifact in manifest["artifacts"] if artifact["kind"] == "report")
-        path = next(iter(state.glob(f"*/**/{manifest['capture_id']}*/{name}")))
-        return validate(json.loads(path.read_text()))
+        return validate(json.loads(self.artifact(manifest, name).read_text()))
+
+    def artifact(self, manifest: dict[str, Any], name: str) -> Path:
+        """Where this file of a capture stands, in the store or in the spool."""
+        return next(iter(self.state.glob(f"*/**/{manifest['capture_id']}*/{name}")))
 
     def only_report(self) -> dict[str, Any]:
         """The report of the one capture there is."""

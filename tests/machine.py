@@ -23,6 +23,14 @@ def missing(sentence: str) -> None:
     pytest.skip(sentence)
 
 
+def fault_library(folder: Path) -> str:
+    """The path of a shared library, compiled into the folder, with one function for each kind of fault."""
+    library = folder / "faults.so"
+    command = [need("gcc"), "-shared", "-fPIC", "-g", "-pthread", "-o", str(library), str(PROGRAMS / "real_faults.c")]
+    subprocess.run(command, check=True)
+    return str(library)
+
+
 def need(tool: str) -> str:
     """The tool's path; skips or fails where it is not installed."""
     path = shutil.which(tool)
@@ -33,7 +41,8 @@ def need(tool: str) -> str:
 
 
 @cache
-def _find_python(version: str) -> str | None:
+def find_python(version: str) -> str | None:
+    """A bare CPython of this version, or None."""
     pyenv = Path(os.environ.get("PYENV_ROOT") or Path(pwd.getpwuid(os.geteuid()).pw_dir) / ".pyenv")
     candidates = sorted((pyenv / "versions").glob(f"{version}.*/bin/python"))
     candidates += [Path(found) for found in (shutil.which(f"python{version}"), shutil.which("python3")) if found]
@@ -51,7 +60,7 @@ def _find_python(version: str) -> str | None:
 
 def python(version: str) -> str:
     """A bare CPython of this version, outside any virtual environment."""
-    found = _find_python(version)
+    found = find_python(version)
     if found is None:
         missing(f"CPython {version} is not on this machine (pyenv has it where present).")
     assert found is not None

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import signal
 import socket
 import struct
 from collections.abc import Callable
@@ -12,14 +11,16 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from diag.agent import exits, registry
-from diag.agent.classify import Seen, classify
+from diag.agent.blackbox import frames_seen
+from diag.agent.classify import classify
 from diag.agent.door import Door
 from diag.agent.freeze import freeze
+from diag.agent.inquest import inquire
 from diag.agent.recorder import Recorder
 from diag.agent.registry import Target
 from diag.agent.strangers import borrow_descriptor
-from diag.agent.watched import Circumstances, Watched, evidence_of_end, evidence_of_event
-from diag.collectors import cgroup, proc
+from diag.agent.watched import Circumstances, Sent, Watched, evidence_of_end, evidence_of_event
+from diag.collectors import proc, pyspy
 from diag.collectors.unmarshal import Torn, loads
 from diag.config import Settings
 from diag.errors import DiagError
@@ -27,27 +28,37 @@ from diag.evidence import Ended, Evidence
 from diag.model import Missing
 from diag.probe.diag_probe import layout
 
+STUCK_LIMIT_S = 0.5
 LINGER_S = 2.0  # how long an exception may take to end its process before it is recorded without its end
 CREDENTIALS = struct.Struct("=iII")  # struct ucred: pid, uid, gid (unix(7))
 
 
 @dataclass(slots=True)
 class Attendant:
-    """Serves the processes of one instance. `asked` is the last SIGTERM or SIGINT that came for the instance."""
+    """Serves the processes of one instance. `asked` is the last SIGTERM or SIGINT that came for it, by `asker`."""
 
     target: Target
     settings: Settings
     recorder: Recorder
     door: Door
+    command: tuple[str, ...]
     asked: int | None = None
+    asker: str = ""
 
     def look_at(self, process: Watched) -> None:
         """Read /proc anew; a process that is gone already, or a zombie, keeps its last look."""
         with contextlib.suppress(DiagError, OSError):
             facts, missing = proc.read_process(process.pid)
+            if not facts.command and process.pid == self.target.pid:
+                facts = replace(facts, command=self.command)  # a zombie has forgotten what it was
             if process.facts is None or facts.maps:
                 process.facts, process.missing = facts, missing
             process.cgroup_text = Path(f"/proc/{process.pid}/cgroup").read_text()
+
+    def look_at_remains(self, process: Watched) -> None:
+        """What the kernel still says of a process that nobody has reaped yet."""
+        if process.facts is not None:
+            process.facts = proc.with_last_figures(process.facts, process.ticks)
 
     def listen(self, process: Watched, unknown: Callable[[int], Watched | None]) -> None:
         """Take what the probe has sent; `unknown` finds or begins the record of a pid that wrote to another's link."""
@@ -68,9 +79,9 @@ class Attendant:
                 dying = unknown(writer) if writer not in (None, process.pid) else process
                 self._freeze(dying or process, process.link, content)
             else:
-                self._obey(process, content)
+                self._obey(process, content, unknown)
 
-    def _obey(self, process: Watched, message: bytes) -> None:
+    def _obey(self, process: Watched, message: bytes, known: Callable[[int], Watched | None]) -> None:
         kind = message[:1]
         if kind == layout.HELLO:
             self._greet(process, message[1:])
@@ -78,6 +89,10 @@ class Attendant:
             self._hear_out(process)
         elif kind == layout.EVENT:
             self.record_events(process)
+        elif kind == layout.STUCK:
+            self._look_at_stuck(process, message[1:], known)
+        elif kind == layout.KILL:
+            self._note_kill(process, message[1:], known)
 
     def _greet(self, process: Watched, payload: bytes) -> None:
         try:
@@ -110,6 +125,28 @@ class Attendant:
                 process.link.send(layout.ACK, socket.MSG_DONTWAIT)
         self.recorder.warm_up()  # not before: it would hold up the answer
 
+    def _look_at_stuck(self, server: Watched, payload: bytes, known: Callable[[int], Watched | None]) -> None:
+        """A server is about to end a worker that is silent: where does it stand? The server waits for a moment."""
+        with contextlib.suppress(DiagError, Torn):
+            pid = loads(payload)
+            worker = known(pid) if isinstance(pid, int) and _counts_pids_as_we_do(server) else None
+            if worker is not None and worker is not server:
+                worker.stuck = pyspy.dump(worker.pid, native=True, timeout_s=STUCK_LIMIT_S)
+        if server.link is not None:
+            with contextlib.suppress(OSError):
+                server.link.send(layout.ACK, socket.MSG_DONTWAIT)
+
+    def _note_kill(self, sender: Watched, payload: bytes, known: Callable[[int], Watched | None]) -> None:
+        with contextlib.suppress(Torn, TypeError, ValueError):
+            pid, number, frame = loads(payload)
+            victim = known(pid) if isinstance(pid, int) and _counts_pids_as_we_do(sender) else None
+            if victim is not None and isinstance(number, int):
+                name = sender.facts.name if sender.facts else "python"
+                who = "itself" if victim is sender else f"pid {sender.pid} ({name})"
+                places = [f"{f.function} ({Path(f.file or '?').name}:{f.line})" for f in frames_seen([frame])]
+                called = "".join(f", by os.kill in {place}" for place in places)
+                victim.sent = Sent(number, f"{who}{called}")
+
     def record_events(self, process: Watched) -> None:
         """Record what the probe noted since the last time."""
         box = process.box()
@@ -122,25 +159,14 @@ class Attendant:
 
     def record_end(self, process: Watched, ended: Ended) -> None:
         """Record how the process ended, if that is worth a record."""
-        box = process.box()
-        process.fatal = process.fatal or (box.fatal() if box else None)
-        kills = _oom_kills_since(process) if ended.signal == signal.SIGKILL else 0
-        seen = Seen(
-            raised=process.fatal is not None,
-            frozen=process.frozen is not None,
-            left_cleanly=bool(box and box.left_cleanly),
-            oom_kills=kills,
-            asked=self.asked,
-            first=process.pid == self.target.pid,
-        )
+        first = process.pid == self.target.pid
+        ended, seen = inquire(process, ended, asked=self.asked, first=first, stderr_tail=self.door.tail_text())
         end = classify(ended, seen)
         if end is None or process.recorded:
             return
-        if process.facts is not None and kills:
-            process.facts = replace(process.facts, cgroup={**process.facts.cgroup, "oom_kill_delta": kills})
         if self.asked and end.level == "EVENT":
-            sentence = f"{exits.signal_name(self.asked)} was sent to the instance"
-            ended = replace(ended, evidence=(*ended.evidence, sentence), asked=self.asked)
+            sentence = f"{exits.signal_name(self.asked)} was sent to the instance by {self.asker}"
+            ended = replace(ended, evidence=(*ended.evidence, sentence), asked=self.asked, sender=self.asker)
         self._submit(process, evidence_of_end(process, ended, end.level, end.trigger, self._around()), end.kind)
 
     def record_without_end(self, process: Watched) -> None:
@@ -166,13 +192,10 @@ class Attendant:
         return Circumstances(self.target, self.door.tail_text(), missing)
 
 
-def _oom_kills_since(process: Watched) -> int:
-    """OOM kills in the process's memory cgroup since we first looked at it."""
-    before = process.facts.cgroup.get("memory", {}).get("oomKills") if process.facts else None
-    if process.facts is None or before is None:
-        return 0
-    after = cgroup.read_cgroup(process.cgroup_text).get("memory", {}).get("oomKills")
-    return max(0, int(after or 0) - int(before))
+def _counts_pids_as_we_do(process: Watched) -> bool:
+    """Not so in a pid namespace of its own: there its numbers mean other processes than here."""
+    box = process.box()
+    return box is not None and box.header().get("pid") == process.pid
 
 
 def _sender(ancillary: list[tuple[int, int, bytes]]) -> int | None:

@@ -42,6 +42,11 @@ class Box:
         return self._content[layout.STATE_AT] == layout.LEFT_CLEANLY
 
     @property
+    def replaced(self) -> bool:
+        """Whether the process has become another program since."""
+        return self._content[layout.STATE_AT] == layout.REPLACED
+
+    @property
     def events_written(self) -> int:
         """How many events the probe ever wrote to the ring."""
         return self._counter(layout.EVENTS_AT)
@@ -52,6 +57,15 @@ class Box:
 
     def fatal(self) -> dict[str, Any] | None:
         """The exception record of what ends the process, where one was written."""
+        record = self._last()
+        return record if record and record.get("kind") != "exit" else None
+
+    def leaving(self) -> dict[str, Any] | None:
+        """The record of the sys.exit or os._exit that was called last, where one was written."""
+        record = self._last()
+        return record if record and record.get("kind") == "exit" else None
+
+    def _last(self) -> dict[str, Any] | None:
         record = _mapping(self._record(layout.FATAL_AT, layout.FATAL_SIZE))
         return record if isinstance(record.get("exception"), dict) else None
 

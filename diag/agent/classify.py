@@ -27,7 +27,10 @@ class Seen:
     raised: bool = False  # an exception reached the top of the main thread
     frozen: bool = False  # it stood still in a fatal signal
     left_cleanly: bool = False  # the interpreter ran its exit handlers
-    oom_kills: int = 0  # of its cgroup, since it started
+    called: str | None = None  # "sys.exit" or "os._exit", where it left by that
+    stacks: bool = False  # and its stacks as it left are known
+    timed_out: bool = False  # its server ended it, because it had been silent for too long
+    out_of_memory: bool = False  # its cgroup's counter of OOM kills, or the kernel's log, says so
     asked: int | None = None
     first: bool = True  # the instance's first process, whose status the outside sees
 
@@ -38,13 +41,15 @@ def classify(ended: Ended, seen: Seen) -> End | None:
         return End("crash", "NATIVE", "signal")
     if seen.raised:
         return End("crash", "FULL", "exception")
+    if seen.timed_out:
+        return End("crash", "FULL" if seen.stacks else "OUTSIDE", "hang")
     if ended.signal is not None:
         return _by_signal(ended.signal, seen)
     if ended.status is None:
         return None if seen.left_cleanly else End("event", "EVENT", "exit")
     if ended.status == 0:
         return End("event", "EVENT", "signal") if seen.first and seen.asked else None
-    if _answers(ended.status, seen.asked) or seen.left_cleanly:
+    if _answers(ended.status, seen.asked) or seen.left_cleanly or seen.called == "sys.exit":
         return End("event", "EVENT", "signal" if seen.asked else "exit")
     return End("crash", "OUTSIDE", "exit")
 
@@ -52,7 +57,7 @@ def classify(ended: Ended, seen: Seen) -> End | None:
 def _by_signal(number: int, seen: Seen) -> End:
     if number in ASKING:
         return End("event", "EVENT", "signal")
-    if number == signal.SIGKILL and seen.oom_kills > 0:
+    if number == signal.SIGKILL and seen.out_of_memory:
         return End("crash", "OUTSIDE", "oom")
     return End("crash", "OUTSIDE", "signal")
 

@@ -29,6 +29,7 @@ class Door:
         self._tail = StderrTail()
         self.no_tail = why_not_relayed()
         self.no_probe: str | None = None
+        self.folder_is_needed = False  # by whoever finishes for us: processes of the instance outlive it
         self._listener: socket.socket | None = None
         try:
             self._listener = _listen(folder)

@@ -62,7 +62,7 @@ def freeze(pid: int, link: socket.socket, first: bytes, *, with_locals: bool, ec
     facts = _read_facts(pid, missing)
     fault = _read_fault(pid, number, missing)
     threads = _read_threads(pid, facts, missing, with_locals=with_locals, until=began + BUDGET_S)
-    threads = _point_out(threads, fault)
+    threads = _point_out(threads, fault, facts)
     pause_s = time.monotonic() - began
     text += drain(link, until=began + BUDGET_S + 0.2)
     whole = text.decode(errors="replace")
@@ -148,10 +148,14 @@ def _read_threads(
             native = False
 
 
-def _point_out(threads: tuple[Thread, ...], fault: FaultFrame | None) -> tuple[Thread, ...]:
+def _point_out(threads: tuple[Thread, ...], fault: FaultFrame | None, facts: ProcessFacts | None) -> tuple[Thread, ...]:
     """The crashing thread first, marked, without the frames of faulthandler's own handler."""
     if fault is None:
         return threads
+    if threads and not any(thread.thread_id == fault.thread_id for thread in threads):
+        # Python does not know it, and so py-spy does not; its registers still say where it stood.
+        names = {task.thread_id: task.name for task in facts.tasks} if facts else {}
+        threads = (Thread(fault.thread_id, names.get(fault.thread_id)), *threads)
     marked = [
         replace(thread, crashed=True, frames=signal_frame.cut_handler(thread.frames, fault.restorer))
         if thread.thread_id == fault.thread_id

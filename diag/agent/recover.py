@@ -72,7 +72,7 @@ def _recover_instance(target: Target, folder: Path, settings: Settings) -> int:
             continue
         box = Box.open(path)
         # An exception that nobody caught ends the interpreter by its exit handlers.
-        if box is not None and (not box.left_cleanly or box.fatal()):
+        if box is not None and not box.replaced and (not box.left_cleanly or box.fatal()):
             count += _record_once(_evidence(box, pid, target, _claimed(path)), settings)
         path.unlink(missing_ok=True)
     if not living:

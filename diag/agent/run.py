@@ -34,13 +34,14 @@ def run_command(command: list[str], settings: Settings, *, name: str | None = No
         target = replace(target, run_dir=door.folder)
     try:
         target = _start(command, target, door, settings)
-        return _watch(target, door, settings)
+        return _watch(command, target, door, settings)
     except CannotExecute as error:
         _say(str(error))
         return error.status
     finally:
         door.close()
-        shutil.rmtree(door.folder, ignore_errors=True)
+        if not door.folder_is_needed:
+            shutil.rmtree(door.folder, ignore_errors=True)
 
 
 def _target(command: list[str], settings: Settings, name: str | None) -> Target:
@@ -76,7 +77,7 @@ def _start(command: list[str], target: Target, door: Door, settings: Settings) -
     return started
 
 
-def _watch(target: Target, door: Door, settings: Settings) -> int:
+def _watch(command: list[str], target: Target, door: Door, settings: Settings) -> int:
     # Heavy, and none of it is needed before the child runs.
     from diag.agent.attend import Attendant
     from diag.agent.delivery import Delivery
@@ -87,7 +88,7 @@ def _watch(target: Target, door: Door, settings: Settings) -> int:
     adopt_orphans()
     delivery = Delivery(settings)
     recorder = Recorder(settings, delivery)
-    supervisor = Supervisor(Attendant(target, settings, recorder, door))
+    supervisor = Supervisor(Attendant(target, settings, recorder, door, tuple(command)))
     try:
         recorder.recover()
         supervisor.run()
@@ -96,6 +97,7 @@ def _watch(target: Target, door: Door, settings: Settings) -> int:
     ended = supervisor.ended or _stand_by(target.pid)
     recorder.finish()
     delivery.finish()
+    door.folder_is_needed = supervisor.has_survivors
     return ended.status if ended.status is not None else 128 + (ended.signal or 0)
 
 

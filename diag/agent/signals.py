@@ -44,14 +44,14 @@ class Arrivals:
         """For poll: readable when a signal has arrived."""
         return self._reader
 
-    def take(self) -> list[tuple[int, bool]]:
-        """(signal, whether the kernel sent it to the whole foreground group) for each that has arrived."""
+    def take(self) -> list[tuple[int, bool, int]]:
+        """(signal, whether the kernel sent it to the whole foreground group, the sender's pid) of each that arrived."""
         arrived = []
         try:
             while content := os.read(self._reader, _ARRIVED.size):
-                number, code, _ = _ARRIVED.unpack(content)
+                number, code, sender = _ARRIVED.unpack(content)
                 # si_code above zero: sent by the kernel, as a terminal does; the child has had it too (sigaction(2)).
-                arrived.append((number, code > 0))
+                arrived.append((number, code > 0, sender))
         except BlockingIOError:
             pass
         return arrived

@@ -9,6 +9,7 @@ import signal
 import socket
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 from diag.agent import exits, registry
 from diag.agent.attend import CREDENTIALS, LINGER_S, Attendant
@@ -16,6 +17,7 @@ from diag.agent.classify import ASKING
 from diag.agent.signals import Arrivals
 from diag.agent.watched import Watched
 from diag.evidence import Ended
+from diag.probe.diag_probe import layout
 
 LAST_WORDS_S = 0.2
 _SO_PEERPIDFD = 77  # include/uapi/asm-generic/socket.h, since Linux 6.5; since 6.16 also where the peer was reaped
@@ -47,8 +49,16 @@ class Supervisor:
         self._hear_last_words()
         return self.ended
 
-    def _turn(self, patience_s: float) -> None:
-        for descriptor, _ in self._poll.poll(patience_s):
+    @property
+    def has_survivors(self) -> bool:
+        """Whether daemons of the instance live on; not where it was asked to stop, and they with it."""
+        living = (registry.alive(p.pid, p.ticks) for p in self._processes.values() if p.box_path)
+        return self._attendant.asked is None and any(living)
+
+    def _turn(self, patience_s: float) -> bool:
+        """Serve who is ready; whether there was anybody."""
+        ready_now = self._poll.poll(patience_s)
+        for descriptor, _ in ready_now:
             # An earlier one of this round may have ended it.
             if ready := self._ready.get(descriptor):
                 ready()
@@ -56,6 +66,7 @@ class Supervisor:
         for pid in [pid for pid, due in self._overdue.items() if due <= current]:
             del self._overdue[pid]
             self._attendant.record_without_end(self._processes[pid])
+        return bool(ready_now)
 
     def _wait_for(self, descriptor: int, ready: Callable[[], None]) -> None:
         self._ready[descriptor] = ready
@@ -70,12 +81,13 @@ class Supervisor:
         return max(0.0, min(self._overdue.values()) - time.monotonic()) if self._overdue else -1
 
     def _signals_arrived(self) -> None:
-        for number, from_terminal in self._arrivals.take():
+        for number, from_terminal, sender in self._arrivals.take():
             if number == signal.SIGCHLD:
                 self._reap_orphans()
                 continue
             if number in ASKING:
                 self._attendant.asked = number
+                self._attendant.asker = "the terminal" if from_terminal else _describe(sender)
             if not from_terminal:
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(self._child, number)
@@ -157,7 +169,10 @@ class Supervisor:
             for link in self._door.settle():
                 self._greet(link)
         self._probe_spoke(process)
+        self._attendant.look_at_remains(process)
         ended = self._how_it_ended(process)
+        if ended.signal is not None and process.frozen is None:
+            self._hear_everybody()  # who sent the signal has said so before
         if process.pid == self._child:
             self.ended = ended
         self._attendant.record_events(process)
@@ -166,6 +181,10 @@ class Supervisor:
         self._attendant.let_go(process)
         del self._processes[process.pid]
         self._overdue.pop(process.pid, None)
+
+    def _hear_everybody(self) -> None:
+        for process in list(self._processes.values()):
+            self._probe_spoke(process)
 
     def _how_it_ended(self, process: Watched) -> Ended:
         if process.pid == self._child:
@@ -177,11 +196,29 @@ class Supervisor:
 
     def _hear_last_words(self) -> None:
         """What other processes of the instance were saying when the first one ended."""
-        until = time.monotonic() + LAST_WORDS_S
-        self._turn(0)
-        while any(p.frozen or p.fatal for p in self._processes.values()) and time.monotonic() < until:
-            self._turn(max(0.0, until - time.monotonic()))
+        began = time.monotonic()
+        until = began + LAST_WORDS_S
+        while (current := time.monotonic()) < until:
+            heard = self._turn(until - current if self._anybody_dies else 0)
+            if self._anybody_dies and heard:
+                until = min(time.monotonic(), began + layout.FREEZE_LIMIT_S) + LAST_WORDS_S
+            elif not heard:
+                break
         self._door.settle()
+
+    @property
+    def _anybody_dies(self) -> bool:
+        return any(process.frozen or process.fatal for process in self._processes.values())
+
+
+def _describe(sender: int) -> str:
+    """`pid 812 (systemd)`; the kernel says 0 for a process that this pid namespace does not see."""
+    if sender == 0:
+        return "a process outside of this pid namespace"
+    try:
+        return f"pid {sender} ({Path(f'/proc/{sender}/comm').read_text(errors='replace').strip()})"
+    except OSError:
+        return f"pid {sender}, which has ended since"
 
 
 def _peer_pidfd(link: socket.socket) -> int | None:

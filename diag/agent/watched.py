@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import socket
+import time
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
@@ -16,6 +17,15 @@ from diag.agent.freeze import Frozen
 from diag.agent.registry import Target
 from diag.evidence import Ended, Evidence, ProcessFacts, Thread, Witness
 from diag.model import Cost, Instance, Level, Link, Missing, TriggerKind, new_capture_id, now, stamp
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """A signal that a process of the instance is sending to another, or to itself: to be believed for a moment only."""
+
+    signal: int
+    sender: str
+    moment_s: float = field(default_factory=time.monotonic)
 
 
 @dataclass(slots=True)
@@ -32,16 +42,19 @@ class Watched:
     missing: tuple[Missing, ...] = ()
     events_read: int = 0
     fatal: dict[str, Any] | None = None
+    leaving: dict[str, Any] | None = None
+    sent: Sent | None = None
+    stuck: tuple[Thread, ...] = ()  # as it stood when its server was about to end it
     frozen: Frozen | None = None
     recorded: bool = False
     cgroup_text: str = ""
     last_box: Box | None = field(default=None, repr=False)
 
     def box(self) -> Box | None:
-        """The black box as it is now; the last one read where it is gone."""
+        """The black box as it is now; the last one read where it is gone; None where it is another program's."""
         if self.box_path is not None:
             self.last_box = Box.open(self.box_path) or self.last_box
-        return self.last_box
+        return None if self.last_box is None or self.last_box.replaced else self.last_box
 
     def unlink(self) -> None:
         """The probe has gone, or another takes its place."""
@@ -148,13 +161,19 @@ def _time_of(process: Watched) -> datetime:
 def _threads(process: Watched) -> tuple[Thread, ...]:
     if process.frozen:
         return process.frozen.threads
-    return threads_seen(process.fatal, process.pid) if process.fatal else ()
+    if process.fatal:
+        return threads_seen(process.fatal, process.pid)
+    if process.leaving:
+        left, *others = threads_seen(process.leaving, process.pid)
+        return (replace(left, crashed=False), *others)
+    return process.stuck
 
 
 def _links(process: Watched, witness: Witness | None) -> tuple[Link, ...]:
     """The request of the crashing thread first, then the others in flight, each once."""
     found: list[Link] = []
-    if process.fatal and (link := request_link(process.fatal)):
+    last = process.fatal or process.leaving
+    if last and (link := request_link(last)):
         found.append(link)
     crashed = next((thread.thread_id for thread in _threads(process) if thread.crashed), None)
     in_flight = witness.in_flight if witness else ()
@@ -170,7 +189,7 @@ def _unseen(process: Watched, witness: Witness | None) -> tuple[Missing, ...]:
     missing = []
     if witness is None:
         missing.append(Missing("recent", "probe absent: nothing was written inside this process"))
-    if not process.frozen and not process.fatal:
+    if not _threads(process):
         missing.append(Missing("threads", "the process ended without a moment in which its stacks could be read"))
     return tuple(missing)
 

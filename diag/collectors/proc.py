@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TypeVar
@@ -68,6 +68,26 @@ def read_process(pid: int) -> tuple[ProcessFacts, tuple[Missing, ...]]:
         except (FileNotFoundError, ProcessLookupError):
             raise gone(pid) from None
     return facts, tuple(look.missing)
+
+
+def with_last_figures(facts: ProcessFacts, ticks: int) -> ProcessFacts:
+    """The facts with what the kernel still says of a zombie: CPU time, page faults and limits; unchanged without it."""
+    try:
+        with ProcFolder(facts.pid) as folder:
+            _, fields = parse_stat(folder.read("stat"))
+            limits = parse_limits(folder.text("limits"))
+    except (NoSuchInstance, OSError, ValueError):
+        return facts
+    if int(fields[19]) != ticks:
+        return facts  # another process has its pid by now
+    return replace(
+        facts,
+        cpu_user_s=int(fields[11]) / TICK_HZ,
+        cpu_system_s=int(fields[12]) / TICK_HZ,
+        page_faults_minor=int(fields[7]),
+        page_faults_major=int(fields[9]),
+        limits=limits or facts.limits,
+    )
 
 
 def _facts(look: _Look, name: str, fields: list[str]) -> ProcessFacts:

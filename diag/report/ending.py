@@ -16,7 +16,7 @@ _ALWAYS_SENT = (signals.SIGKILL, signals.SIGTERM, signals.SIGINT, signals.SIGHUP
 
 
 def exit_json(evidence: Evidence, scrub: Scrub) -> dict[str, Any]:
-    """`exit`: `{status, signal, asked, reason, evidence, coreDumped, leftCleanly}`; None while it lives."""
+    """`exit`: `{status, signal, asked, reason, evidence, coreDumped, leftCleanly, call, sender, message}`."""
     ended = evidence.ended
     number = _signal_number(evidence)
     return {
@@ -27,6 +27,9 @@ def exit_json(evidence: Evidence, scrub: Scrub) -> dict[str, Any]:
         "evidence": [scrub.text(sentence, 1024) for sentence in ended.evidence] if ended else [],
         "coreDumped": bool(ended and ended.core_dumped),
         "leftCleanly": evidence.witness.left_cleanly if evidence.witness else None,
+        "call": ended.call if ended else None,
+        "sender": scrub.text(ended.sender, 1024) or None if ended else None,
+        "message": scrub.text(ended.message, 4096) if ended else "",
     }
 
 
@@ -39,12 +42,13 @@ def _signal_number(evidence: Evidence) -> int | None:
 def _reason(evidence: Evidence, number: int | None) -> str:
     if number is not None:
         return f"killed by {signal_name(number)}"
-    status = evidence.ended.status if evidence.ended else None
+    ended = evidence.ended
+    status = ended.status if ended else None
     if evidence.exception is not None and evidence.level != "EVENT":
         return "uncaught exception"
     if status is not None:
         return f"exit status {status}"
-    if evidence.ended is not None:
+    if ended is not None:
         return "ended, status unknown"
     return "alive"
 

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from diag.report.reading import Json, bare_name, crashed_thread, native_frame
+from diag.report.reading import Json, bare_name, crashed_thread, native_frame, telling_frames
 
 VERSION = 1
 
@@ -39,6 +39,8 @@ def _parts(report: Json) -> Iterator[str]:
     else:
         ended = report["exit"]
         yield from ("exit", str(ended["status"]), str(report["instance"]["service"]))
+        if ended["call"]:
+            yield from (ended["call"], *_python(telling_frames(report)))
 
 
 def _exception(exception: Json) -> Iterator[str]:

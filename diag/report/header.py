@@ -30,7 +30,7 @@ def file_name(evidence: Evidence, sequence: int = 1) -> str:
 
 
 def header(evidence: Evidence, scrub: Scrub, host: Host, gaps: Gaps) -> dict[str, Any]:
-    """Node's header with `runtimeVersion` and `pythonVersion` in the place of `nodejsVersion`."""
+    """Node's header with `runtimeVersion` and `pythonVersion` in the place of `nodejsVersion`, and its name."""
     event, trigger = _event(evidence)
     runtime, version = _runtime(evidence)
     return {
@@ -44,6 +44,7 @@ def header(evidence: Evidence, scrub: Scrub, host: Host, gaps: Gaps) -> dict[str
         "threadId": _thread_id(evidence),
         "cwd": scrub.text(_working_directory(evidence, gaps)),
         "commandLine": scrub.argv(_command(evidence, gaps)),
+        "processName": scrub.text(evidence.process.name, 64) if evidence.process else "",
         "runtimeVersion": version,
         "pythonVersion": version if runtime == "python" else "",
         "wordSize": 64 if sys.maxsize > 2**32 else 32,

@@ -149,6 +149,13 @@ def in_flight(report: Json, *, everywhere: bool = False) -> str:
     return f"{count} in flight, {of_these}{describe(oldest)} for {duration(oldest['age_s'])}"
 
 
+def meanwhile(report: Json) -> str:
+    """The request it died on where that is certain, else what was in flight."""
+    named = serving(report)
+    flying = in_flight(report)
+    return named or (f", with {flying}" if flying else "")
+
+
 def duration(seconds: float) -> str:
     """`3.2 s`, `85 ms`, `4 min 12 s`, `3 h 5 min`."""
     if seconds < 1:

@@ -16,12 +16,16 @@ def title(report: Json) -> str:
         return summary(exception) + _where(report)
     if report["trigger"] == "oom":
         return "out of memory, killed by SIGKILL"
+    if report["verdict"]["cause"] == "worker-timeout":
+        return "worker time-out" + _where(report)
     if report["trigger"] == "hang":
         return "hang" + _where(report)
     if signal is not None:
         return _signal(report, signal["name"])
     if report["exit"]["asked"]:
         return f"stopped by {report['exit']['asked']}, exit status {report['exit']['status']}"
+    if report["exit"]["call"]:
+        return f"{report['exit']['call']}({report['exit']['status']})" + _where(report)
     if report["exit"]["status"] is not None:
         return f"exit status {report['exit']['status']}"
     return summary(exception) + _where(report) if exception is not None else str(report["exit"]["reason"])

@@ -34,11 +34,12 @@ def hex_address(value: int) -> str:
 
 
 def signal_name(number: int) -> str:
-    """`SIGSEGV` for 11; `signal 40` where the number has no name here."""
+    """`SIGSEGV` for 11; `SIGRTMIN+3` for a real-time one; `signal 33` where the number has no name here."""
     try:
         return signal.Signals(number).name
     except ValueError:
-        return f"signal {number}"
+        real_time = signal.SIGRTMIN < number < signal.SIGRTMAX
+        return f"SIGRTMIN+{number - signal.SIGRTMIN}" if real_time else f"signal {number}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from diag.report.causes import exceptions, faults
-from diag.report.causes.shape import HIGH, LOW, MEDIUM, verdict
-from diag.report.reading import Json, app_frame, crashed_thread, in_flight, place, serving
+from diag.report.causes import exceptions, exits, faults, timeouts
+from diag.report.causes.shape import HIGH, MEDIUM, verdict
+from diag.report.reading import Json, app_frame, crashed_thread, duration, in_flight, meanwhile, place
 
 # signal(7) and setrlimit(2): who sends these, when nobody else does.
 _SIGNAL_MEANINGS = {
@@ -19,8 +19,8 @@ _SIGNAL_MEANINGS = {
     "SIGTRAP": "it reached a breakpoint or trap instruction",
     "SIGQUIT": "it was asked to quit with a core dump",
 }
-_STATUS_MEANINGS = {126: "the command could not be executed", 127: "the command was not found"}
 _NEARLY_FULL = 0.95
+_CPU_SLACK_S = 0.2  # what /proc tells is counted in ticks, the limit is not
 
 
 def judge(report: Json) -> dict[str, Any]:
@@ -39,7 +39,7 @@ def judge(report: Json) -> dict[str, Any]:
         return _asked(report, report["exit"]["asked"] or "a signal")
     if report["exception"] is not None:
         return exceptions.judge(report)
-    return _exit(report)
+    return exits.judge(report)
 
 
 def _oom_kills(report: Json) -> int:
@@ -63,32 +63,32 @@ def _mib(size: int) -> str:
 def _out_of_memory(report: Json) -> dict[str, Any]:
     kills = _oom_kills(report)
     usage, limit = _memory(report)
-    evidence = [f"The control group counted {kills} OOM kill{'s' if kills > 1 else ''} since this process started."]
+    evidence = _told(report)
+    if kills:
+        times = f"{kills} OOM kill{'s' if kills > 1 else ''}"
+        evidence.append(f"The control group counted {times} since this process started.")
     if limit is not None:
         used = f", {_mib(usage)} in use at the last look" if usage is not None else ""
         evidence.append(f"The control group's memory limit is {_mib(limit)}{used}.")
     bound = f" of its control group's limit of {_mib(limit)}" if limit is not None else ""
-    sentence = f"The kernel's OOM killer ended it: out of memory{bound}{_meanwhile(report)}."
-    if kills:
-        return verdict("oom", sentence, HIGH, evidence)
-    return verdict("oom", sentence, MEDIUM, ["It was recorded as an OOM kill; no counter was seen to rise."])
-
-
-def _meanwhile(report: Json) -> str:
-    """The request it died on where that is certain, else what was in flight."""
-    named = serving(report)
-    flying = in_flight(report)
-    return named or (f", with {flying}" if flying else "")
+    sentence = f"The kernel's OOM killer ended it: out of memory{bound}{meanwhile(report)}."
+    return verdict("oom", sentence, HIGH, evidence)
 
 
 def _by_signal(report: Json, name: str) -> dict[str, Any]:
     if name in ("SIGTERM", "SIGINT"):
         return _asked(report, name)
+    if name in ("SIGKILL", "SIGXCPU") and (over := _over_cpu_limit(report, name)):
+        return over
     if name == "SIGKILL":
         return _killed(report)
     if name in faults.RULES:
         return faults.judge(report)
-    sentence = f"It was ended by {name}{_meanwhile(report)}"
+    sender = report["exit"]["sender"]
+    if sender:
+        told = [*_told(report), "Its sender's probe said so before."]
+        return verdict("signal", f"It was ended by {name}, sent by {sender}{meanwhile(report)}.", HIGH, told)
+    sentence = f"It was ended by {name}{meanwhile(report)}"
     meaning = _SIGNAL_MEANINGS.get(name)
     if meaning is None:
         return verdict("signal", f"{sentence}.", MEDIUM, ["The wait status names the signal."])
@@ -98,7 +98,26 @@ def _by_signal(report: Json, name: str) -> dict[str, Any]:
 def _asked(report: Json, name: str) -> dict[str, Any]:
     status = report["exit"]["status"]
     left = f" and left with exit status {status}" if status is not None else ""
-    return verdict("stopped", f"It was asked to stop with {name}{left}{_meanwhile(report)}.", HIGH, _told(report))
+    sender = f" by {report['exit']['sender']}" if report["exit"]["sender"] else ""
+    return verdict(
+        "stopped", f"It was asked to stop with {name}{sender}{left}{meanwhile(report)}.", HIGH, _told(report)
+    )
+
+
+def _over_cpu_limit(report: Json, name: str) -> dict[str, Any] | None:
+    """setrlimit(2): SIGXCPU at the soft limit, which the kernel then raises by a second, SIGKILL at the hard one."""
+    limits = report["userLimits"].get("cpu_time_seconds", {})
+    limit = limits.get("hard" if name == "SIGKILL" else "soft")
+    used = [report["resourceUsage"].get(key) for key in ("userCpuSeconds", "kernelCpuSeconds")]
+    used_s = sum(part or 0.0 for part in used)
+    if not isinstance(limit, int):
+        return None
+    limit -= name == "SIGXCPU"
+    if used_s < limit * _NEARLY_FULL - _CPU_SLACK_S:
+        return None
+    evidence = [*_told(report), f"It had used {duration(used_s)} of CPU time; its limit (ulimit -t) is {limit} s."]
+    sentence = f"The kernel ended it with {name}: it used more CPU time than its limit of {limit} s{meanwhile(report)}."
+    return verdict("cpu-limit", sentence, HIGH if name == "SIGXCPU" else MEDIUM, evidence)
 
 
 def _killed(report: Json) -> dict[str, Any]:
@@ -110,25 +129,11 @@ def _killed(report: Json) -> dict[str, Any]:
         )
     elif "oom_kill_delta" in report["cgroup"]:
         evidence.append("The control group counted no OOM kill.")
-    sentence = f"It was killed with SIGKILL, which leaves no trace of its sender{_meanwhile(report)}."
+    if sender := report["exit"]["sender"]:
+        evidence.append("Its sender's probe said so before.")
+        return verdict("killed", f"It was killed with SIGKILL by {sender}{meanwhile(report)}.", HIGH, evidence)
+    sentence = f"It was killed with SIGKILL, which leaves no trace of its sender{meanwhile(report)}."
     return verdict("killed", sentence, MEDIUM, evidence)
-
-
-def _exit(report: Json) -> dict[str, Any]:
-    status, clean = report["exit"]["status"], report["exit"]["leftCleanly"]
-    if status is None:
-        return verdict("unknown", f"How it ended was not seen{_meanwhile(report)}.", LOW, _told(report))
-    evidence = _told(report)
-    if status in _STATUS_MEANINGS:
-        evidence.append(f"By the shell's convention status {status} says: {_STATUS_MEANINGS[status]}.")
-    elif status > 128:
-        evidence.append(f"By the shell's convention status {status} says: a child was ended by signal {status - 128}.")
-    how = ""
-    if clean is False and status != 0:
-        how = " without running its exit handlers (os._exit, or exit in C)"
-        evidence.append("The black box is not marked as left cleanly.")
-    sentence = f"It ended itself with exit status {status}{how}{_meanwhile(report)}."
-    return verdict("exit", sentence, HIGH if clean is not None else MEDIUM, evidence)
 
 
 def _told(report: Json) -> list[str]:
@@ -136,9 +141,11 @@ def _told(report: Json) -> list[str]:
 
 
 def _hang(report: Json) -> dict[str, Any]:
+    if report["exit"]["evidence"]:
+        return timeouts.judge(report)
     frame = app_frame(_frames(report))
     where = f" in {place(frame)}" if frame else ""
-    return verdict("hang", f"It makes no progress{where}{_meanwhile(report)}.", MEDIUM, [])
+    return verdict("hang", f"It makes no progress{where}{meanwhile(report)}.", MEDIUM, [])
 
 
 def _alive(report: Json) -> dict[str, Any]:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from instances import Machine
-from machine import PROGRAMS, need
+from machine import fault_library
 
 
 @pytest.fixture
@@ -22,6 +21,4 @@ def machine(home: Path) -> Iterator[Machine]:
 @pytest.fixture(scope="session")
 def faults(tmp_path_factory: pytest.TempPathFactory) -> str:
     """The path of a shared library with one function for each kind of fault."""
-    library = tmp_path_factory.mktemp("faults") / "faults.so"
-    subprocess.run([need("gcc"), "-shared", "-fPIC", "-g", "-o", library, PROGRAMS / "real_faults.c"], check=True)
-    return str(library)
+    return fault_library(tmp_path_factory.mktemp("faults"))

@@ -90,6 +90,8 @@ def test_being_asked_to_stop_is_an_event(machine: Machine) -> None:
     capture = machine.only_capture()
     assert (process.returncode, capture["kind"], capture["trigger"]) == (0, "event", "signal")
     assert "SIGTERM" in capture["title"]
+    told = " ".join(machine.report_of(capture)["verdict"]["evidence"])
+    assert f"SIGTERM was sent to the instance by pid {os.getpid()} (" in told
 
 
 def test_input_and_terminal_pass_through(machine: Machine) -> None:
@@ -150,6 +152,27 @@ def test_a_crash_after_the_agent_was_killed_is_found_by_the_next_diag(machine: M
 
     capture = machine.only_capture()
     assert flushed.status == 0
+    assert (capture["kind"], capture["level"]) == ("crash", "OUTSIDE")
+    assert list((machine.home / "run/diag").iterdir()) == []
+
+
+def test_a_daemon_that_outlives_the_instance_is_recorded_by_the_next_diag(machine: Machine) -> None:
+    """What dies when the instance's first process has ended is found by its black box, once, and nothing stays."""
+    script = (
+        "import ctypes, os, sys\n"
+        "if os.fork():\n print('ready', flush=True)\n sys.exit(0)\n"
+        "sys.stdin.readline()\nctypes.string_at(0)\n"
+    )
+    process = machine.start(python("3.11"), "-c", script, stdin=subprocess.PIPE)
+    ready(process)
+    process.wait(TIMEOUT_S)
+    assert (machine.diag("flush").status, machine.captures()) == (0, [])
+    process.communicate("go\n", timeout=TIMEOUT_S)
+
+    flushed = machine.diag("flush")
+
+    capture = machine.only_capture()
+    assert (process.returncode, flushed.status) == (0, 0)
     assert (capture["kind"], capture["level"]) == ("crash", "OUTSIDE")
     assert list((machine.home / "run/diag").iterdir()) == []
 
@@ -339,8 +362,9 @@ def test_as_pid_1_it_reaps_orphans(machine: Machine) -> None:
     if os.geteuid() != 0:
         missing("A pid namespace needs root.")
     script = (
-        "sh -c 'sleep 0.1 & exec true'; sleep 0.5; "
-        "for s in /proc/[0-9]*/stat; do read -r line < $s; case $line in *' Z '*) echo zombie;; esac; done; exit 5"
+        "orphan=$(sh -c 'sleep 0.1 >&2 & echo $!'); turns=0; "
+        "while [ -e /proc/$orphan ] && [ $turns -lt 200 ]; do sleep 0.1; turns=$((turns + 1)); done; "
+        "[ -e /proc/$orphan ] && echo still there; exit 5"
     )
     unshare = ("unshare", "--pid", "--fork", "--mount-proc", "--kill-child")
     ended = machine.run(*unshare, *DIAG, "run", "--", "sh", "-c", script, run=False)

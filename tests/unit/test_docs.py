@@ -13,6 +13,8 @@ import pytest
 from diag_server.access import ANYBODY, roles_of
 from diag_server.app import create_app
 from diag_server.config import ViewerConfig
+from faults import table
+from faults.catalogue import faults
 
 from diag.cli.main import COMMANDS
 from diag.cli.main import diag as diag_command
@@ -69,6 +71,11 @@ def options() -> Iterator[tuple[str, str]]:
         for parameter in command(name).params:
             if isinstance(parameter, click.Option):
                 yield from ((name, spelling) for spelling in (*parameter.opts, *parameter.secondary_opts))
+
+
+def test_the_tables_of_deaths_are_the_catalogues() -> None:
+    """docs/faults.md shows what `make faults` wants; `make faults ARGS=--page` prints its tables."""
+    assert table.page(faults()) in page("faults.md")
 
 
 @pytest.mark.parametrize("name", COMMANDS)

@@ -10,7 +10,7 @@ import diag_probe
 # In the order of their imports: each finds those before it in sys.modules.
 START_PARTS = (
     *("layout", "link", "heap", "blackbox", "record", "session"),
-    *("fault", "hooks", "questions", "watch", "start"),
+    *("fault", "hooks", "exits", "questions", "watch", "start"),
 )
 LATER_PARTS = ("requests", "wsgi", "asgi", "servers", "frameworks", "processes", "tasks", "spans", "answering")
 

@@ -64,7 +64,7 @@ class Hooks:
     def _leave(self):
         session = self.session
         try:
-            exc = _unseen_exception()
+            exc = unseen_exception()
             if exc is not None:
                 session.note_last(exc, exc.__traceback__)
         except Exception:
@@ -93,7 +93,7 @@ def _is_ending():
     return frame.f_code.co_name not in RUNNING
 
 
-def _unseen_exception():
+def unseen_exception():
     """What ended the program where its own sys.excepthook did not chain to ours.
 
     CPython keeps it in sys.last_value before it calls whichever hook is set. Debuggers and test runners leave theirs

@@ -7,7 +7,7 @@ folder `bb` beside it. `DIAG_LOCALS=1` asks for locals in exception reports. Abs
 does nothing at all.
 
 Link. Every packet from the probe starts with one of the MESSAGE bytes; anything else is text that CPython's
-faulthandler writes while the process stands still in a fatal signal. The agent answers only to FATAL, with ACK.
+faulthandler writes while the process stands still in a fatal signal. The agent answers FATAL and STUCK with ACK.
 
 Questions. `diag` writes a record QUESTION into a live process's box and sends SIGURG, which is ignored by default, so
 that it never hurts a process that has no probe (any more). The probe answers on its main thread: it empties the record,
@@ -27,10 +27,14 @@ BOX_NAME = "%d.%d.bb"  # pid and start ticks, once the agent knows the process
 
 # Link, probe to agent. HELLO carries a marshalled dict: {"v": 1, "box": file name, "pid": own pid in its own
 # namespace, "forked": bool}. EVENT carries the u8 index of its ring record. FATAL says that the FATAL record is
-# written and that the process waits up to FATAL_WAIT_S for ACK before it goes on dying.
+# written and that the process waits up to FATAL_WAIT_S for ACK before it goes on dying. STUCK carries the marshalled
+# pid of a child, as the sender sees it, that the sender is about to end for being silent; it waits for ACK, too.
+# KILL carries the marshalled (pid, signal, FRAME of the caller or None) of an os.kill that comes next.
 HELLO = b"\x01"
 FATAL = b"\x02"
 EVENT = b"\x03"
+STUCK = b"\x04"
+KILL = b"\x05"
 LAST_MESSAGE = 0x0F  # a first byte above this is faulthandler's text
 ACK = b"\x06"
 FATAL_WAIT_S = 0.04
@@ -42,8 +46,9 @@ SIZE = 266240
 
 # Header: MAGIC at 0, then single bytes and u64 counters (little-endian), then the record HEADER.
 STATE_AT = 16
-RUNNING, LEFT_CLEANLY, RELINKED = 0, 1, 2  # LEFT_CLEANLY: the interpreter ran its exit handlers
+RUNNING, LEFT_CLEANLY, RELINKED, REPLACED = 0, 1, 2, 3  # LEFT_CLEANLY: the interpreter ran its exit handlers
 # RELINKED: the program closed our descriptor; the same process goes on in a new box, which a new HELLO names
+# REPLACED: the process became another program (execve); what stands here is the past of its pid
 STARTED_AT = 24  # requests started
 FINISHED_AT = 32  # requests finished
 OVERFLOW_AT = 40  # requests that found no free slot
@@ -68,10 +73,12 @@ EVENTS_RING_AT, EVENT_COUNT, EVENT_SIZE = 77824, 8, 12288
 HEAP_AT, HEAP_SIZE = 176128, 4096
 
 # The exception that ends the process. Exception record, a dict:
-#   {"time": time.time(), "kind": "uncaught" | "thread" | "request" | "unraisable" | "task", "tid": native thread id,
-#    "exception": EXC, "request": (request_id, trace_id, span_id) | None, "suppressed": events dropped since the last,
-#    and, for the FATAL record only: "threads": [(native tid | None, name | None, [FRAME, ..]), ..] of the other
-#    threads, "heap": as above}
+#   {"time": time.time(), "kind": "uncaught" | "thread" | "request" | "unraisable" | "task" | "exit", "tid": native
+#    thread id, "exception": EXC, "request": (request_id, trace_id, span_id) | None, "suppressed": events dropped since
+#    the last, and, for the FATAL record only: "threads": [(native tid | None, name | None, [FRAME, ..]), ..] of the
+#    other threads, "heap": as above}
+#   Of the kind "exit", in the FATAL record only, "exception" is a SystemExit with the stack of the call, "call" is
+#   "sys.exit" or "os._exit", and "status" what it leaves with: nothing is wrong yet, and it may still be caught.
 #   EXC   = {"type", "module", "message", "frames": [FRAME, ..] innermost first, "cause": EXC | None,
 #            "context": EXC | None, "exceptions": [EXC, ..], "notes": [str, ..], "cut": int frames left out}
 #   FRAME = (function, file, line, module | None, {name: text} | None)

@@ -1,6 +1,8 @@
 """Exceptions and stacks as plain data, walked by hand: nothing is imported, opened or formatted when it is late."""
 
+import os
 import sys
+from _thread import get_native_id
 from marshal import dumps
 
 KEPT = 50  # frames kept at each end of a stack
@@ -19,6 +21,26 @@ _context_of = BaseException.__context__.__get__
 def describe(exc, tb, with_locals=False, exc_type=None):
     """The EXC record of an exception and of everything it came from."""
     return _Walk(with_locals).describe(exc, tb, exc_type or type(exc))
+
+
+def leaving(message, frame):
+    """The EXC record of a SystemExit that is about to be raised, with the stack that leads to it."""
+    return {
+        "type": "SystemExit",
+        "module": "builtins",
+        "message": message or "",
+        "frames": stack_frames(frame),
+        "cause": None,
+        "context": None,
+        "exceptions": [],
+        "notes": [],
+        "cut": 0,
+    }
+
+
+def is_main_thread():
+    """Whether this is the thread that the kernel calls by the process's own number."""
+    return get_native_id() == os.getpid()
 
 
 class _Walk:
@@ -108,10 +130,10 @@ def traceback_frames(tb, with_locals=False):
     return frames, count - len(kept)
 
 
-def stack_frames(frame):
+def stack_frames(frame, most=10000):
     """FRAMEs of a live stack, innermost first, without its middle where it is deep."""
     frames = []
-    while frame is not None and len(frames) < 10000:
+    while frame is not None and len(frames) < most:
         frames.append(frame)
         frame = frame.f_back
     if len(frames) > 2 * KEPT:

@@ -32,11 +32,13 @@ class Session:
         self.find_request = _nothing
         self.on_new_link = _nothing
         self._died_of = None
+        self._left_with = None
         self._reserve = None
         self._second, self._noted, self._suppressed = 0, 0, 0
 
     def open(self, forked):
         """Connect and make the box; whether the agent is there."""
+        self._died_of = self._left_with = None
         self.link = link.connect(self.path)
         if self.link is None:
             return False
@@ -116,6 +118,26 @@ class Session:
         self.box.write_heap(entry["heap"])
         if self.box.write_fatal(record.pack(entry, layout.FATAL_SIZE - 4)):
             self.link.ask(layout.FATAL)
+
+    def note_exit(self, call, status, message, frame):
+        """Record where the program leaves, in the place of the exception that it does not die of."""
+        if self.box is None or self._died_of is not None:
+            return
+        if call == "os._exit" and status == self._left_with:
+            return  # a child of multiprocessing ends its sys.exit so
+        self._left_with = status
+        entry = {
+            "time": time(),
+            "kind": "exit",
+            "tid": get_native_id(),
+            "exception": record.leaving(message, frame),
+            "request": self.find_request(),
+            "suppressed": self._suppressed,
+            "call": call,
+            "status": status,
+            "threads": record.other_threads(get_ident()),
+        }
+        self.box.write_fatal(record.pack(entry, layout.FATAL_SIZE - 4))
 
     def _entry(self, kind, exc, tb, exc_type, now, request):
         return {

@@ -3,8 +3,9 @@
 import os
 
 from . import layout
+from .exits import Exits
 from .fault import Faults, disguise
-from .hooks import Hooks
+from .hooks import Hooks, unseen_exception
 from .questions import Questions
 from .session import Session
 from .watch import Watch
@@ -17,6 +18,7 @@ class Probe:
         self.session = session
         self.faults = Faults(session)
         self.hooks = Hooks(session)
+        self.exits = Exits(session, unseen_exception)
         self.questions = Questions(session)
         self.watch = Watch(session, {"hooks": self.hooks})
         self._closerange = os.closerange
@@ -25,6 +27,7 @@ class Probe:
         """Start looking. The agent is linked already."""
         self.faults.install()
         self.hooks.install()
+        self.exits.install()
         self.watch.install()
         self.questions.install()
         os.closerange = disguise(self.closerange, self._closerange)
@@ -54,6 +57,7 @@ class Probe:
         os.closerange = self._closerange
         self.questions.uninstall()
         self.watch.uninstall()
+        self.exits.uninstall()
         self.hooks.uninstall()
         self.faults.uninstall()
         self.session = None

@@ -10,6 +10,7 @@ WATCHED = {
     "threading": ("hooks", "watch_threading"),
     "multiprocessing.process": ("processes", "watch_multiprocessing"),
     "asyncio.base_events": ("tasks", "watch_asyncio"),
+    "gunicorn.arbiter": ("processes", "watch_gunicorn_arbiter"),
     "gunicorn.glogging": ("processes", "watch_gunicorn_log"),
     "gunicorn.workers.base": ("servers", "watch_gunicorn"),
     "gunicorn.workers.gasgi": ("servers", "watch_gunicorn_asgi"),

@@ -16,7 +16,22 @@ _OS_ERRORS: dict[int, tuple[Cause, str]] = {
     errno.EMFILE: ("too-many-files", "it has as many files open as its limit allows"),
     errno.ENOMEM: ("no-memory", "the system gave it no more memory"),
     errno.EROFS: ("read-only", "the file system is read-only"),
+    errno.EDQUOT: ("disk-full", "the quota of its user is used up"),
+    errno.EFBIG: ("file-too-large", "a file may not grow beyond its limit (ulimit -f)"),
+    errno.ENFILE: ("too-many-files", "the whole machine has as many files open as it may"),
+    errno.ENOENT: ("missing-file", "a file or folder is not there"),
+    errno.EACCES: ("no-permission", "its user may not do this"),
+    errno.EPERM: ("no-permission", "its user may not do this"),
+    errno.ECONNREFUSED: ("connection-refused", "nobody listens at the address that it connects to"),
+    errno.EPIPE: ("broken-pipe", "whoever read what it writes has gone"),
 }
+_NO_LIBRARY = re.compile(r"\.so[\w.]*: cannot open shared object file")  # dlerror(3), untranslated
+# EAGAIN says many things; where these start a process it says that no more may be started.
+_STARTING = frozenset([("subprocess", "_execute_child"), ("popen_fork", "_launch"), ("util", "spawnv_passfds")])
+_NO_MORE: tuple[Cause, str] = (
+    "too-many-processes",
+    "it may start no more threads and processes (ulimit -u, or the control group's pids.max)",
+)
 _KINDS: dict[str, tuple[Cause, str]] = {
     "ModuleNotFoundError": ("missing-module", "a module is not installed, or not on the path"),
     "MemoryError": ("no-memory", "it got no more memory"),
@@ -47,7 +62,28 @@ def _meaning(exception: Json) -> tuple[Cause, str]:
     for raised in chain(exception):
         if raised["type"] in _KINDS and raised["module"] in (None, "builtins"):
             return _KINDS[raised["type"]]
-        number = _ERRNO.match(raised["message"])
-        if number and int(number[1]) in _OS_ERRORS:
-            return _OS_ERRORS[int(number[1])]
+        if _starts_no_more(raised):
+            return _NO_MORE
+        if raised["type"] in ("ImportError", "OSError") and _NO_LIBRARY.search(raised["message"]):
+            return "missing-library", "a shared library is not installed, or not on the loader's path"
+        if raised["type"] == "gaierror":
+            return "unknown-host", "the name of a host could not be looked up"
+        number = _errno(raised)
+        if number in _OS_ERRORS:
+            return _OS_ERRORS[number]
     return "exception", ""
+
+
+def _errno(exception: Json) -> int | None:
+    number = _ERRNO.match(exception["message"])
+    return int(number[1]) if number else None
+
+
+def _starts_no_more(exception: Json) -> bool:
+    if exception["type"] == "RuntimeError":
+        return bool(exception["message"] == "can't start new thread")  # thread_PyThread_start_new_thread's only words
+    if _errno(exception) != errno.EAGAIN or not exception["frames"]:
+        return False
+    innermost = exception["frames"][0]
+    file = (innermost["file"] or "").rpartition("/")[2].removesuffix(".py")
+    return (file, innermost["function"]) in _STARTING

@@ -10,8 +10,10 @@ Cause = Literal[
     "null-dereference", "null-call", "wild-pointer", "stack-overflow", "mapped-file-truncated", "misaligned",
     "bus-error", "fault", "divide-error", "floating-point", "illegal-instruction", "trap-instruction",
     "abort", "assertion", "heap-corruption", "stack-smashing", "cpp-exception", "python-fatal", "sent-signal",
-    "exception", "missing-module", "syntax-error", "port-in-use", "disk-full", "read-only", "too-many-files",
-    "no-memory", "recursion", "oom", "killed", "stopped", "signal", "exit", "hang", "alive", "unknown",
+    "exception", "missing-module", "missing-library", "missing-file", "no-permission", "syntax-error", "port-in-use",
+    "connection-refused", "unknown-host", "broken-pipe", "disk-full", "file-too-large", "read-only", "too-many-files",
+    "too-many-processes", "no-memory", "recursion", "oom", "cpu-limit", "killed", "stopped", "signal", "exit",
+    "python-start", "worker-timeout", "hang", "alive", "unknown",
 ]
 # fmt: on
 HIGH: Confidence = "high"

@@ -54,6 +54,22 @@ def test_uncaught_exception(version: str, agent: StandIn) -> None:
     assert fatal["heap"]["allocatedBlocks"] > 1000
 
 
+@pytest.mark.parametrize("version", VERSIONS)
+def test_leaving(version: str, agent: StandIn) -> None:
+    """sys.exit is noted with what it was given and its callers, os._exit too; both stay what they look like."""
+    Program(version, [path_of("leave.py")]).probed(agent)
+
+    last = [agent.box(connection).fatal for connection in agent.connections]
+    assert [(left["kind"], left["call"], left["status"], left["exception"]["message"]) for left in last if left] == [
+        ("exit", "sys.exit", 1, "nothing to do"),
+        ("exit", "os._exit", 9, ""),
+    ]
+    assert places(last[0]["exception"]["frames"] if last[0] else []) == [
+        ("leave", line_of("leave.py", "leave")),
+        ("<module>", line_of("leave.py", "module")),
+    ]
+
+
 @pytest.mark.parametrize("version", ["3.11", "3.12", "3.13"])
 def test_exception_group(version: str, agent: StandIn) -> None:
     """A group has its members and its notes."""

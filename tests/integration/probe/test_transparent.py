@@ -19,6 +19,7 @@ from diag.probe.diag_probe import layout
 Same = Callable[..., subprocess.CompletedProcess[str]]
 
 ENDINGS = (
+    "leave.py",
     "raise_chain.py",
     "raise_in_thread.py",
     "raise_in_del.py",

@@ -204,7 +204,7 @@ def test_a_stuck_process_still_has_an_exit_that_says_so() -> None:
     assert made(evidence())["exit"]["reason"] == "alive"
     assert made(crashed(11))["exit"] | {"evidence": []} == {
         "status": None, "signal": "SIGSEGV", "asked": None, "reason": "killed by SIGSEGV", "evidence": [],
-        "coreDumped": False, "leftCleanly": False,
+        "coreDumped": False, "leftCleanly": False, "call": None, "message": "", "sender": None,
     }  # fmt: skip
     assert made(ended(7))["exit"]["status"] == 7
     assert made(raised())["exit"]["reason"] == "uncaught exception"

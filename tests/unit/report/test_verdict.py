@@ -24,7 +24,7 @@ from unit.report.factory import (
     witness,
 )
 
-from diag.evidence import Evidence, ExceptionSeen, Mapped, Thread
+from diag.evidence import Ended, Evidence, ExceptionSeen, Mapped, ProcessFacts, Thread
 from diag.model import Link
 from diag.report.ending import is_division
 
@@ -222,6 +222,16 @@ def test_an_exception_says_where_and_for_whom() -> None:
         ("OSError", "[Errno 98] Address already in use", "port-in-use"),
         ("OSError", "[Errno 28] No space left on device: '/x'", "disk-full"),
         ("OSError", "[Errno 24] Too many open files", "too-many-files"),
+        ("FileNotFoundError", "[Errno 2] No such file or directory: 'settings.ini'", "missing-file"),
+        ("PermissionError", "[Errno 13] Permission denied: '/etc/shadow'", "no-permission"),
+        ("ConnectionRefusedError", "[Errno 111] Connection refused", "connection-refused"),
+        ("BrokenPipeError", "[Errno 32] Broken pipe", "broken-pipe"),
+        ("ImportError", "libpq.so.5: cannot open shared object file: No such file or directory", "missing-library"),
+        ("ImportError", "cannot import name 'x' from 'y'", "exception"),
+        ("gaierror", "[Errno -2] Name or service not known", "unknown-host"),
+        ("OSError", "[Errno 27] File too large", "file-too-large"),
+        ("RuntimeError", "can't start new thread", "too-many-processes"),
+        ("BlockingIOError", "[Errno 11] Resource temporarily unavailable", "exception"),
         ("OSError", "[Errno 5] Input/output error", "exception"),
         ("ValueError", "what is [Errno 98]?", "exception"),
         ("MemoryError", "", "no-memory"),
@@ -232,6 +242,13 @@ def test_an_exception_says_where_and_for_whom() -> None:
 def test_well_known_exceptions(kind: str, message: str, cause: str) -> None:
     """Exceptions with one meaning have a cause of their own."""
     assert judged(raised(kind, message)) == (cause, "high")
+
+
+def test_a_process_that_cannot_be_started_is_told_from_a_socket_that_would_block() -> None:
+    """EAGAIN says many things; raised where subprocess starts a process it says that no more may be started."""
+    starting = python_frame("_execute_child", 1955, "/usr/lib/python3.11/subprocess.py")
+    seen = raised("BlockingIOError", "[Errno 11] Resource temporarily unavailable", (starting, *stack()))
+    assert judged(seen) == ("too-many-processes", "high")
 
 
 def test_an_exceptions_own_class_is_not_the_builtin() -> None:
@@ -290,6 +307,63 @@ def test_an_exit_without_black_box_is_less_sure() -> None:
     assert found["confidence"] == "medium"
     assert "handlers" not in found["sentence"]
     assert "not found" in " ".join(found["evidence"])
+
+
+def test_an_exit_site_is_named() -> None:
+    """The call by which the program left, with its status, its place, its message and its request."""
+    left = Ended(3, evidence=("wait status",), call="sys.exit", message="no configuration")
+    seen = evidence(trigger="exit", level="EVENT", ended=left, threads=(Thread(PID, frames=stack()),), witness=IDLE)
+    found = verdict(seen)
+    assert found["sentence"] == "It left by sys.exit(3) in view (app.py:20): no configuration."
+    assert (found["cause"], found["confidence"]) == ("exit", "high")
+
+
+TRACEBACK = (
+    "starting\nTraceback (most recent call last):\n  File \"a.py\", line 1, in <module>\n    x()\nKeyError: 'sku'\n"
+)
+
+
+@pytest.mark.parametrize(
+    ("tail", "name", "expected"),
+    [
+        (TRACEBACK, "python3", ("exception", "medium")),
+        (TRACEBACK + "more\n", "python3", ("exit", "medium")),
+        (TRACEBACK, "sh", ("exit", "medium")),
+        ("Fatal Python error: init_fs_encoding: failed\nPython runtime state: core initialized\nModuleNotFoundError\n",
+         "python3.9", ("python-start", "medium")),
+    ],
+)  # fmt: skip
+def test_without_a_probe_python_s_last_words_count(tail: str, name: str, expected: tuple[str, str]) -> None:
+    """A traceback at the very end of stderr is the end's cause, where the process is a Python, and never for sure."""
+    assert judged(ended(1, witness=None, stderr_tail=tail, process=process(name=name))) == expected
+
+
+def test_a_cpu_limit_is_told_with_its_numbers() -> None:
+    """SIGXCPU and SIGKILL are the limit's where the CPU time says so; else they are what they are."""
+
+    def used(limits: tuple[int | None, int | None], seconds: float) -> ProcessFacts:
+        return process(limits={"Max cpu time": limits}, cpu_user_s=seconds, cpu_system_s=0.0)
+
+    assert judged(ended(signal=24, process=used((3, 10), 1.97))) == ("cpu-limit", "high")
+    assert judged(ended(signal=24, process=used((30, 40), 1.97))) == ("signal", "medium")
+    assert judged(ended(signal=9, process=used((1, 1), 0.95))) == ("cpu-limit", "medium")
+    assert judged(ended(signal=9, process=used((None, None), 100.0))) == ("killed", "medium")
+
+
+def test_a_workers_time_out_names_where_it_hung() -> None:
+    """What stands below gunicorn's handler of SIGABRT is what the worker hung in."""
+    handler = python_frame("handle_abort", 200, "/srv/venv/lib/python3.11/site-packages/gunicorn/workers/base.py")
+    left = Ended(0, evidence=("wait status",))
+    threads = (Thread(PID, frames=(handler, *stack())),)
+    seen = evidence(trigger="hang", level="FULL", ended=left, threads=threads, witness=IDLE)
+    found = verdict(seen)
+    assert (found["cause"], found["confidence"]) == ("worker-timeout", "high")
+    assert "silent for longer than --timeout; it stood in view (app.py:20)" in found["sentence"]
+
+
+def test_a_real_time_signal_has_its_name() -> None:
+    """Real-time signals are numbered from SIGRTMIN, as in kill -l."""
+    assert "SIGRTMIN+3" in verdict(ended(signal=37))["sentence"]
 
 
 @pytest.mark.parametrize("number", [15, 2])

@@ -1,0 +1,80 @@
+"""What is known of a process at its end: by its black box, its stacks, its control group, and the kernel's log."""
+
+from __future__ import annotations
+
+import signal
+import time
+from dataclasses import replace
+from typing import Any
+
+from diag.agent import timeouts
+from diag.agent.blackbox import exception_seen
+from diag.agent.classify import Seen
+from diag.agent.watched import Watched
+from diag.collectors import cgroup, kernel_log
+from diag.evidence import Ended
+
+AT_ONCE_S = 5.0  # a signal that is not handled ends a process at once, on a loaded machine too
+
+
+def inquire(
+    process: Watched, ended: Ended, *, asked: int | None, first: bool, stderr_tail: str | None
+) -> tuple[Ended, Seen]:
+    """The end with more evidence, and what decides how it is recorded; the process holds what else was found."""
+    box = process.box()
+    process.fatal = process.fatal or (box.fatal() if box else None)
+    leaving = box.leaving() if box and not process.fatal and not process.frozen else None
+    in_handler = leaving is not None and timeouts.is_handler(leaving)
+    if leaving is not None:
+        # gunicorn's worker survives the SystemExit in the handler, as a rule, and leaves with 0 a little later.
+        process.leaving = leaving if in_handler else None
+        ended = _with_call(process, ended, leaving)
+    if process.sent and process.sent.signal == ended.signal and time.monotonic() - process.sent.moment_s < AT_ONCE_S:
+        ended = replace(ended, sender=process.sent.sender)
+    out_of_memory = False
+    if ended.signal == signal.SIGKILL:
+        ended, out_of_memory = _look_for_oom(process, ended)
+    return ended, Seen(
+        raised=process.fatal is not None,
+        frozen=process.frozen is not None,
+        left_cleanly=bool(box and box.left_cleanly),
+        called=ended.call,
+        stacks=bool(process.leaving or process.stuck),
+        timed_out=in_handler or bool(process.stuck) or timeouts.master_said_so(process.pid, stderr_tail),
+        out_of_memory=out_of_memory,
+        asked=asked,
+        first=first,
+    )
+
+
+def _with_call(process: Watched, ended: Ended, leaving: dict[str, Any]) -> Ended:
+    """The end, with the call by which the program left; unless it left in another way after that."""
+    status = leaving.get("status")
+    if ended.signal is not None or not isinstance(status, int) or ended.status not in (status, None):
+        return ended
+    process.leaving = leaving
+    evidence = ended.evidence
+    if ended.status is None:
+        evidence = (*evidence, f"the black box says that it called {leaving.get('call')} with status {status}")
+    message = exception_seen(leaving["exception"]).message
+    return replace(ended, status=status, call=str(leaving.get("call")), message=message, evidence=evidence)
+
+
+def _look_for_oom(process: Watched, ended: Ended) -> tuple[Ended, bool]:
+    """Whether the OOM killer did it, with what says so as evidence."""
+    kills = _oom_kills_since(process)
+    if process.facts is not None and kills:
+        process.facts = replace(process.facts, cgroup={**process.facts.cgroup, "oom_kill_delta": kills})
+    line = kernel_log.oom_kill(process.pid, process.ticks)
+    if line is not None:
+        ended = replace(ended, evidence=(*ended.evidence, f"the kernel's log: {line}"))
+    return ended, kills > 0 or line is not None
+
+
+def _oom_kills_since(process: Watched) -> int:
+    """OOM kills in the process's memory cgroup since we first looked at it."""
+    before = process.facts.cgroup.get("memory", {}).get("oomKills") if process.facts else None
+    if process.facts is None or before is None:
+        return 0
+    after = cgroup.read_cgroup(process.cgroup_text).get("memory", {}).get("oomKills")
+    return max(0, int(after or 0) - int(before))
