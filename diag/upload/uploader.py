@@ -42,6 +42,7 @@ LONGEST_ASKED_S = 3600.0  # a Retry-After beyond this is a mistake of the store'
 LARGE, LARGE_AT_ONCE = 16 * 1024 * 1024, 2  # one is read for its sums while the parts of another are on their way
 NEVER_PRUNED = timedelta(minutes=30)  # no rule is about what is younger than an hour; clocks differ
 PATIENCE_S, LOOK_S = 10.0, 0.05
+SETTLE_EVERY_S = 0.2  # the sync, and the looks into the spool's folders, are paid once for all that went meanwhile
 GIVE_UP_AFTER = 3  # unexpected answers in a row: the store is in trouble, not the captures
 
 
@@ -98,7 +99,7 @@ class _Pass:
         """Send what waits; see `drain`."""
         waiting = self._waiting()
         for at_once, folders in ((1, islice(waiting, 1)), (self._store.at_once, waiting)):
-            for outcomes in in_parallel(self._try, folders, at_once):
+            for outcomes in in_parallel(self._try, folders, at_once, every_s=SETTLE_EVERY_S):
                 self._settle(outcomes)
         return Drained(self._stored, self._failed, self._quarantined, self._trouble)
 
