@@ -30,7 +30,7 @@ from diag.upload.oss_url import Place
 from diag.upload.pace import Pace
 
 CONNECT_S, READ_S = 5.0, 30.0
-BLOCK = 256 * 1024
+BLOCK = 64 * 1024
 CONNECTIONS = 32  # captures at once, times the parts of each
 _UNSIGNED = (400, 401, 403)  # how a signature is refused
 METADATA = "http://100.100.100.200/latest/meta-data/ram/security-credentials/"

@@ -11,9 +11,7 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 
-def in_parallel(
-    work: Callable[[T], R], items: Iterable[T], at_once: int, *, every_s: float = 0.0
-) -> Iterator[list[R]]:
+def in_parallel(work: Callable[[T], R], items: Iterable[T], at_once: int, *, every_s: float = 0.0) -> Iterator[list[R]]:
     """The results of the work on each item, those of `every_s` seconds together, in the order in which they end.
 
     `at_once` threads work; as many items again are taken in advance. The first error ends it: no further item is
