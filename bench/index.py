@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import random
 import statistics
 import sys
@@ -10,67 +9,52 @@ import time
 import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from diag_server.index import counts, notes, read, write
+from diag_server.index import counts, notes, read
 from diag_server.index.opening import open_engine
-from diag_server.index.rows import Entry, Filter
-from diag_server.index.upkeep import learn
+from diag_server.index.rows import Filter
+from index_fill import BATCH, DAYS, FINGERPRINTS, SERVICES, Sample, filled
 from measure import DIAG, HERE, Table, at_most, scratch, started
 from sqlalchemy import Engine
 
-from diag.model import Artifact, Capture, Cost, Instance, Link, new_capture_id, now, stamp
+from diag.model import now, stamp
 from diag.upload import keys
 
-SERVICES, PER_SERVICE, FINGERPRINTS, DAYS = 200, 20, 5_000, 30
-BATCH = 500
 BUDGET_MS = 100
-TEXTS = ("rare", "common", "part of a name", "none")
 
 
-@dataclass
-class Sample:
-    """What was put in, to ask for."""
-
-    manifests: dict[str, str] = field(default_factory=dict)
-    requests: list[str] = field(default_factory=list)
-    traces: list[str] = field(default_factory=list)
-    fingerprints: list[str] = field(default_factory=list)
-    instances: list[str] = field(default_factory=list)
-
-
-def measure(*, quick: bool) -> list[Table]:
-    """Two tables, with a column for each database."""
+def measure(*, quick: bool, keep: Path | None = None) -> list[Table]:
+    """A table with two columns for each database. What is kept in a folder is measured again without filling it."""
     captures, looks = (50_000, 40) if quick else (1_000_000, 200)
     results: dict[str, dict[str, Any]] = {}
     with ExitStack() as stack:
-        databases: dict[str, Callable[[], str]] = {"SQLite": lambda: ""}
-        server = _postgres(stack)
+        databases = {"SQLite": "index.sqlite"}
+        server = _postgres(stack, keep and keep / f"postgres-{captures}")
         if server:
-            databases["PostgreSQL"] = server.database
-        for name, database in databases.items():
+            databases["PostgreSQL"] = server.url()
+        for name, place in databases.items():
             with scratch() as environment:
-                url = database() or f"{environment['HOME']}/index.sqlite"
-                results[name] = _measure_one(url, environment, captures, looks)
+                folder = (keep or Path(environment["HOME"])) / f"{name}-{captures}"
+                (folder / "store").mkdir(parents=True, exist_ok=True)
+                url = place if "://" in place else str(folder / place)
+                results[name] = _measure_one(url, folder, environment, captures, looks)
     notes_below = [] if server else ["PostgreSQL is not installed."]
     return [_table(results, captures, looks, notes_below)]
 
 
-def _measure_one(url: str, environment: dict[str, str], captures: int, looks: int) -> dict[str, Any]:
-    store = Path(environment["HOME"]) / "store"
-    store.mkdir()
+def _measure_one(url: str, folder: Path, environment: dict[str, str], captures: int, looks: int) -> dict[str, Any]:
+    store = folder / "store"
     engine = open_engine(url, f"{store.as_uri()} default")
     try:
-        sample, rate = _fill(engine, captures)
-        learn(engine)
+        sample = filled(engine, captures, folder / "sample.json")
         times = {name: _timed(ask, looks) for name, ask in _questions(engine, sample).items()}
         for capture_id, manifest in sample.manifests.items():  # those whose pages are asked for
             path = store / keys.key("default", capture_id, keys.MANIFEST)
-            path.parent.mkdir(parents=True)
+            path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(manifest)
         # The others are not in the store: nothing may be looked for there, or they would be taken for gone.
         notes.set_walk(engine, None)
@@ -79,67 +63,9 @@ def _measure_one(url: str, environment: dict[str, str], captures: int, looks: in
         with _viewer(url, store, environment) as address:
             for name, path in _pages(sample).items():
                 times[name] = _timed(lambda path=path: _get(address + path()), looks)  # type: ignore[misc]
-        return {"rate": rate, "times": times}
+        return {"rate": sample.rate, "times": times}
     finally:
         engine.dispose()
-
-
-def _fill(engine: Engine, captures: int) -> tuple[Sample, float]:
-    chance, sample = random.Random(7), Sample()
-    took, end = 0.0, now()
-    for start in range(0, captures, BATCH):
-        some = min(BATCH, captures - start)
-        moments = [end - timedelta(days=DAYS) * (1 - (start + n) / captures) for n in range(some)]
-        entries = [_entry(chance, moment) for moment in moments]
-        began = time.perf_counter()
-        write.add(engine, entries)
-        took += time.perf_counter() - began
-        chosen = chance.choice(entries)
-        one = chosen.capture
-        sample.manifests[one.capture_id] = chosen.manifest
-        sample.requests.append(str(one.links[0].request_id))
-        sample.traces.append(str(one.links[0].trace_id))
-        sample.fingerprints.append(str(one.fingerprint))
-        sample.instances.append(one.instance.instance_id)
-    return sample, captures / took
-
-
-def _entry(chance: random.Random, moment: datetime) -> Entry:
-    service = min(int(chance.paretovariate(0.6)) - 1, SERVICES - 1)
-    group = min(int(chance.paretovariate(0.5)) - 1, FINGERPRINTS - 1)
-    pod = f"shop-{service}-{chance.randrange(PER_SERVICE)}"
-    kind = chance.choices(("crash", "event", "report"), (70, 20, 10))[0]
-    instance = Instance(
-        service=f"shop-{service}",
-        name=pod,
-        instance_id=f"{pod}-{moment:%d}-7d9f",
-        host=f"node-{chance.randrange(100)}",
-        pid=chance.randrange(100, 30_000),
-        start_time=stamp(moment - timedelta(hours=chance.randrange(1, 24))),
-        runtime="python 3.11.7",
-    )
-    request, trace = f"req-{chance.randrange(2**40):010x}", f"{chance.randrange(2**128):032x}"
-    title = f"CheckoutFailed in price_of_{group}"
-    report = Artifact("report.json", "report", "diag-report", "application/json", 40_000, "0" * 64)
-    capture = Capture(
-        capture_id=new_capture_id(moment),
-        kind=kind,
-        trigger="exception",
-        time=stamp(moment),
-        instance=instance,
-        title=title,
-        level="FULL" if kind == "crash" else "EVENT" if kind == "event" else None,
-        links=(Link(request, trace, f"{chance.randrange(2**64):016x}"),),
-        fingerprint=f"1:{group:04d}{group * 2654435761 % 2**48:012x}",
-        verdict={"cause": "exception", "sentence": f"{title}: no price for sku-{chance.randrange(10_000)}"},
-        artifacts=(report,),
-        cost=Cost(0.01, 0.02, 0.05),
-    )
-    frames = [{"function": f"price_of_{group}", "file": f"/srv/shop/app_{group % 97}.py", "line": 42, "inApp": True}]
-    frames += [{"function": f"step_{n}", "file": f"/srv/shop/lib_{n}.py", "line": n, "inApp": False} for n in range(9)]
-    words = [title, request, trace, pod, instance.host, instance.instance_id, capture.capture_id]
-    words += [f"{frame['function']}\n{frame['file']}" for frame in frames]
-    return Entry(capture, json.dumps(capture.to_json()), "\n".join(words), tuple(frames))
 
 
 def _questions(engine: Engine, sample: Sample) -> dict[str, Callable[[], object]]:
@@ -209,14 +135,14 @@ def _timed(ask: Callable[[], object], looks: int) -> tuple[float, float]:
     return statistics.median(times), statistics.quantiles(times, n=20)[-1]
 
 
-def _postgres(stack: ExitStack) -> Any:
+def _postgres(stack: ExitStack, folder: Path | None) -> Any:
     """The tests' own PostgreSQL, writing to the disk as one does; None where none is installed."""
     sys.path.append(str(HERE.parent / "tests"))
     import pytest
     from postgres import serving_postgres
 
     try:
-        return stack.enter_context(serving_postgres("shared_buffers=512MB", "max_wal_size=4GB"))
+        return stack.enter_context(serving_postgres("shared_buffers=512MB", "max_wal_size=4GB", kept=folder))
     except pytest.skip.Exception:
         return None
 

@@ -10,6 +10,7 @@ import os
 import platform
 import sys
 import time
+from pathlib import Path
 
 import crash
 import index
@@ -41,14 +42,18 @@ def main() -> int:
     parser = argparse.ArgumentParser(description="What diag costs, beside its peers, measured in the same run.")
     parser.add_argument("--quick", action="store_true", help="fewer samples, in 90 s: for the look of it")
     parser.add_argument("--only", action="append", choices=MEASUREMENTS, metavar="NAME", help=", ".join(MEASUREMENTS))
+    parser.add_argument(
+        "--keep", type=Path, metavar="DIR", help="where the databases of `index` stay, to measure again"
+    )
     options = parser.parse_args()
+    more = {"index": {"keep": options.keep}}
     began = time.monotonic()
     print(f"{platform.python_implementation()} {platform.python_version()}, {machine()}\n", flush=True)
     missed = 0
     for name, measure in MEASUREMENTS.items():
         if options.only and name not in options.only:
             continue
-        for table in measure(quick=options.quick):
+        for table in measure(quick=options.quick, **more.get(name, {})):
             print(table.text(), flush=True)
             missed += sum("MISSED" in row[-1] for row in table.rows)
     print(f"{missed or 'No'} row(s) missed a budget. {time.monotonic() - began:.0f} s.")

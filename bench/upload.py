@@ -1,4 +1,4 @@
-"""From the spool to a bucket, beside the SDKs alone: many small captures, then few large ones."""
+"""From the spool to a bucket, beside the SDKs by themselves: many small captures, then few large ones."""
 
 from __future__ import annotations
 
@@ -27,18 +27,21 @@ from spooled import make_capture  # noqa: E402
 from diag.model import MANIFEST, Artifact, new_capture_id, now  # noqa: E402
 from diag.spool import Spool  # noqa: E402
 from diag.spool.shelf import Entry, Shelf  # noqa: E402
+from diag.upload.oss import OssStore  # noqa: E402
 
 BUDGET, BUDGET_MB = 0.9, 60.0
+AT_ONCE = OssStore.at_once
 MB = 1_000_000
 
 
 @dataclass(frozen=True)
 class Load:
-    """So many captures with one file of this size each."""
+    """So many captures with one file of this size each. The SDKs send the first `by_sdk` of them, and are as fast."""
 
     name: str
     count: int
     size_bytes: int
+    by_sdk: int
 
 
 @dataclass(frozen=True)
@@ -53,20 +56,26 @@ class Server:
 
 @dataclass(frozen=True)
 class Run:
-    """What one client took: seconds, CPU seconds, its peak RSS in MB, and the server's CPU seconds meanwhile."""
+    """What one client took for so many captures: seconds, CPU seconds, its peak RSS in MB, the server's CPU seconds."""
 
+    captures: int
     seconds: float
     cpu_s: float
     peak_mb: float
     server_s: float
 
+    @property
+    def rate(self) -> float:
+        """Captures a second."""
+        return self.captures / self.seconds
+
 
 def measure(*, quick: bool) -> list[Table]:
-    """Each load to each server: by `diag flush`, by the SDK alone with the same objects, and with the files alone."""
+    """Each load to each server: by `diag flush`, and the same objects by the SDK, one after the other and AT_ONCE."""
     loads = (
-        [Load("300 x 10 KB", 300, 10_000), Load("2 x 50 MB", 2, 50 * MB)]
+        [Load("300 x 10 KB", 300, 10_000, 300), Load("2 x 50 MB", 2, 50 * MB, 2)]
         if quick
-        else [Load("10,000 x 10 KB", 10_000, 10_000), Load("10 x 200 MB", 10, 200 * MB)]
+        else [Load("10,000 x 10 KB", 10_000, 10_000, 1_000), Load("10 x 200 MB", 10, 200 * MB, 5)]
     )
     return [_table(load) for load in loads]
 
@@ -76,12 +85,12 @@ def _table(load: Load) -> Table:
     for serving in (_s3, _oss):
         with scratch() as environment, serving(environment) as server:
             files = _fill(Path(environment["HOME"]) / "spool", load)
-            bare = _bare(server, environment, files, "same")
-            alone = _bare(server, environment, [one for one in files if one.name != MANIFEST], "alone")
+            bare = _bare(server, environment, load, files, 1)
+            many = _bare(server, environment, load, files, AT_ONCE)
             ours = _ours(server, environment, load)
         rows += [
-            _row(f"{server.sdk}, the same objects", load, bare, bare, ""),
-            _row(f"{server.sdk}, the files alone", load, alone, bare, ""),
+            _row(f"{server.sdk}, one after the other", load, bare, bare, ""),
+            _row(f"{server.sdk}, {AT_ONCE} at a time", load, many, bare, ""),
             _row(f"diag flush to {server.url.partition(':')[0]}", load, ours, bare, _verdict(ours, bare)),
         ]
         busy = [run.server_s / run.seconds for run in (bare, ours)]
@@ -89,23 +98,27 @@ def _table(load: Load) -> Table:
             f"The server of {server.sdk} used {busy[0]:.2f} of a core for the SDK and {busy[1]:.2f} for diag"
             + (": it is the bottleneck, not its clients." if min(busy) > 0.7 else ".")
         )
-    notes.append("Each client is a process of its own, timed from its start to its end, imports included.")
-    columns = (load.name, "s", "captures/s", "MB/s", "ratio", "CPU s", "peak MB", "server CPU s", "budget")
+    notes += [
+        "All send the same objects, a file and a manifest for each capture. Each client is a process of its own, timed",
+        f"from its start to its end, imports included. diag has {AT_ONCE} small captures on their way, and two large.",
+        *([f"The SDKs send {load.by_sdk:,} of the captures."] if load.by_sdk < load.count else []),
+    ]
+    columns = (load.name, "captures", "s", "a second", "MB/s", "ratio", "CPU ms each", "peak MB", "server's", "budget")
     return Table(f"Upload: {load.name}, to test servers on this machine", columns, rows, notes)
 
 
 def _row(name: str, load: Load, run: Run, bare: Run, verdict: str) -> tuple[str, ...]:
-    rate = load.count / run.seconds
-    figures = (f"{run.seconds:.1f}", f"{rate:.1f}", f"{rate * load.size_bytes / MB:.1f}")
-    return name, *figures, f"{bare.seconds / run.seconds:.2f}", *_costs(run), verdict
+    figures = (f"{run.captures:,}", f"{run.seconds:.1f}", f"{run.rate:.1f}", f"{run.rate * load.size_bytes / MB:.1f}")
+    return name, *figures, f"{run.rate / bare.rate:.2f}", *_costs(run), verdict
 
 
 def _costs(run: Run) -> tuple[str, str, str]:
-    return f"{run.cpu_s:.1f}", f"{run.peak_mb:.0f}", f"{run.server_s:.1f}"
+    """CPU of the client and of the server in ms for a capture, so that the tables compare."""
+    return f"{run.cpu_s / run.captures * 1000:.1f}", f"{run.peak_mb:.0f}", f"{run.server_s / run.captures * 1000:.1f}"
 
 
 def _verdict(ours: Run, bare: Run) -> str:
-    return f"{at_least(bare.seconds / ours.seconds, BUDGET)}, {at_most(ours.peak_mb, BUDGET_MB, 'MB RSS')}"
+    return f"{at_least(ours.rate / bare.rate, BUDGET)}, {at_most(ours.peak_mb, BUDGET_MB, 'MB RSS')}"
 
 
 def _fill(root: Path, load: Load) -> list[Path]:
@@ -141,21 +154,22 @@ def _report(number: int, size_bytes: int) -> bytes:
 def _ours(server: Server, environment: dict[str, str], load: Load) -> Run:
     spool = Path(environment["HOME"]) / "spool"
     variables = {"DIAG_STORE": server.url, "DIAG_SPOOL": str(spool), "DIAG_UPLOAD_RATE_MB_S": "0"}
-    run = _timed([*DIAG, "flush"], {**environment, **server.environ, **variables}, server)
+    run = _timed([*DIAG, "flush"], {**environment, **server.environ, **variables}, server, load.count)
     stored = Spool(spool, 1 << 60, 0).account().stored
     if stored != load.count:
         raise SystemExit(f"{stored} of {load.count} captures were stored.")
     return run
 
 
-def _bare(server: Server, environment: dict[str, str], files: list[Path], prefix: str) -> Run:
-    listed = Path(environment["HOME"]) / prefix
-    listed.write_text("".join(f"{one}\t{prefix}/{one.parent.name}/{one.name}\n" for one in files))
-    command = [sys.executable, str(PROGRAMS / "bare_upload.py"), server.sdk, server.url, str(listed)]
-    return _timed(command, {**environment, **server.environ}, server)
+def _bare(server: Server, environment: dict[str, str], load: Load, files: list[Path], at_once: int) -> Run:
+    files = files[: 2 * load.by_sdk]
+    listed = Path(environment["HOME"]) / "listed"
+    listed.write_text("".join(f"{one}\tby-{at_once}/{one.parent.name}/{one.name}\n" for one in files))
+    command = [sys.executable, str(PROGRAMS / "bare_upload.py"), server.sdk, server.url, str(listed), str(at_once)]
+    return _timed(command, {**environment, **server.environ}, server, load.by_sdk)
 
 
-def _timed(command: list[str], environment: dict[str, str], server: Server) -> Run:
+def _timed(command: list[str], environment: dict[str, str], server: Server, captures: int) -> Run:
     before, began = cpu_s(server.pids), time.monotonic()
     process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL)
     peak_mb = 0.0
@@ -166,7 +180,7 @@ def _timed(command: list[str], environment: dict[str, str], server: Server) -> R
     process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode:
         raise SystemExit(f"{command} ended with {process.returncode}.")
-    return Run(seconds, used.ru_utime + used.ru_stime, peak_mb, cpu_s(server.pids) - before)
+    return Run(captures, seconds, used.ru_utime + used.ru_stime, peak_mb, cpu_s(server.pids) - before)
 
 
 def _peak_mb(pid: int) -> float:

@@ -92,15 +92,13 @@ def find_binaries() -> Path:
 
 
 @contextmanager
-def serving_postgres(*settings: str) -> Iterator[Postgres]:
-    """A new cluster that answers, until the context ends."""
+def serving_postgres(*settings: str, kept: Path | None = None) -> Iterator[Postgres]:
+    """A new cluster that answers, until the context ends; or the one in a folder where it is `kept`."""
     binaries = find_binaries()
-    folder = Path(tempfile.mkdtemp(prefix="dgpg", dir="/tmp"))
+    folder = kept or Path(tempfile.mkdtemp(prefix="dgpg", dir="/tmp"))
     try:
-        if os.geteuid() == 0:
-            shutil.chown(folder, USER, USER)
-        command = [binaries / "initdb", "-D", folder, "-A", "trust", "-U", USER, "-E", "UTF8", "--locale=C.UTF-8", "-N"]
-        subprocess.run(command, check=True, capture_output=True, timeout=4 * TIMEOUT_S, cwd="/", **_as_user())
+        if not (folder / "PG_VERSION").exists():
+            _make(binaries, folder)
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             port = free.getsockname()[1]
@@ -113,7 +111,16 @@ def serving_postgres(*settings: str) -> Iterator[Postgres]:
                 server.process.send_signal(signal.SIGQUIT)
                 server.process.wait(TIMEOUT_S)
     finally:
-        shutil.rmtree(folder, ignore_errors=True)
+        if kept is None:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _make(binaries: Path, folder: Path) -> None:
+    folder.mkdir(mode=0o700, exist_ok=True)
+    if os.geteuid() == 0:
+        shutil.chown(folder, USER, USER)
+    command = [binaries / "initdb", "-D", folder, "-A", "trust", "-U", USER, "-E", "UTF8", "--locale=C.UTF-8", "-N"]
+    subprocess.run(command, check=True, capture_output=True, timeout=4 * TIMEOUT_S, cwd="/", **_as_user())
 
 
 def _as_user() -> dict[str, Any]:

@@ -86,7 +86,8 @@ class Shelf:
             if valid_id(capture_id):
                 wanted.setdefault(capture_id[:BUCKET_DIGITS], set()).add(capture_id)
         for bucket, ids in wanted.items():
-            yield from (self.path(name) for name in self.entries(bucket) if name[:ID_LENGTH] in ids)
+            found = [name for name in subfolders(self.folder / bucket) if name[:ID_LENGTH] in ids]
+            yield from (self.path(name) for name in found if _ENTRY.fullmatch(name))
 
     def take_in(self, folder: Path, name: str) -> Path:
         """Move a folder here, durably; returns where it is."""

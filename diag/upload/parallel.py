@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
+from time import monotonic
 from typing import TypeVar
 
 T = TypeVar("T")
 R = TypeVar("R")
 
 
-def in_parallel(work: Callable[[T], R], items: Iterable[T], at_once: int) -> Iterator[list[R]]:
-    """The results of the work on each item, as many together as have come, in the order in which they end.
+def in_parallel(work: Callable[[T], R], items: Iterable[T], at_once: int, *, every_s: float = 0.0) -> Iterator[list[R]]:
+    """The results of the work on each item, those of `every_s` seconds together, in the order in which they end.
 
     `at_once` threads work; as many items again are taken in advance. The first error ends it: no further item is
     taken, what has begun is waited for, and the error is raised.
@@ -26,11 +27,17 @@ def in_parallel(work: Callable[[T], R], items: Iterable[T], at_once: int) -> Ite
     left = iter(items)
     with ThreadPoolExecutor(at_once, thread_name_prefix="diag-upload") as pool:
         running = {pool.submit(work, item) for item in islice(left, 2 * at_once)}
+        results: list[R] = []
+        due = monotonic() + every_s
         try:
             while running:
-                done, running = wait(running, return_when=FIRST_COMPLETED)
+                patience_s = max(0.0, due - monotonic()) if results else None
+                done, running = wait(running, patience_s, FIRST_COMPLETED)
                 running |= {pool.submit(work, item) for item in islice(left, len(done))}
-                yield [one.result() for one in done]
+                results += [one.result() for one in done]
+                if not running or monotonic() >= due:
+                    yield results
+                    results, due = [], monotonic() + every_s
         except BaseException:
             pool.shutdown(cancel_futures=True)
             raise

@@ -9,13 +9,13 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from diag.errors import NoSuchObject, StoreConflict, StoreError, StoreRefused, StoreRejected, StoreUnreachable
+from diag.errors import NoSuchObject, StoreConflict, StoreError, StoreRefused, StoreUnreachable
 from diag.model import now, stamp, valid_name
 from diag.upload import s3_sign
 from diag.upload.pace import Pace
 from diag.upload.s3_client import Client, Expected
 from diag.upload.s3_errors import stranger
-from diag.upload.s3_parts import PARTS_ABOVE, Wanted, abort, deliver, read_sums
+from diag.upload.s3_parts import PARTS_ABOVE, Sums, Wanted, abort, compare, deliver
 from diag.upload.s3_url import parse
 from diag.upload.source import reading
 from diag.upload.store import Announced, SignedRequest, StoredObject
@@ -56,12 +56,11 @@ class S3Store:
             # Where the server is not known to create only, somebody has to look; and looking is cheaper than sending.
             if (size_bytes > PARTS_ABOVE or not self._client.create_only) and self._stands(wanted):
                 return
-            sums = read_sums(file, size_bytes)
-            if sums.sha256 != sha256:
-                raise StoreRejected(f"{source} is not the file of {size_bytes} bytes that was announced for {key}.")
+            sums = Sums(file, size_bytes)
             if size_bytes > PARTS_ABOVE:
                 answer = deliver(self._client, wanted, file, sums)
             else:
+                compare(wanted, file, sums)
                 answer = self._put_whole(wanted, file, sums.tag)
         self._verify(wanted, sums.tag, answer)
 

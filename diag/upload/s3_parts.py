@@ -9,14 +9,14 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, BinaryIO
 
-from diag.errors import StoreError, StoreUnreachable
+from diag.errors import StoreError, StoreRejected, StoreUnreachable
 from diag.upload.parallel import in_parallel
 from diag.upload.s3_client import Client, Expected
 from diag.upload.s3_errors import stranger
 from diag.upload.window import Window
 
 MIB = 1024 * 1024
-CHUNK = 256 * 1024
+CHUNK = 64 * 1024
 PARTS_ABOVE = 16 * MIB
 PART = 8 * MIB
 MOST_PARTS = 10_000  # S3's limit
@@ -44,13 +44,42 @@ class Wanted:
         return base64.b64encode(bytes.fromhex(md5)).decode()
 
 
-@dataclass(frozen=True, slots=True)
 class Sums:
-    """A file's sums: of all of it, and the MD5 of each of its parts."""
+    """A file's sums. It is read once, and as far as they are asked for: a part may leave before the next is read."""
 
-    sha256: str
-    parts: list[str]
-    tag: str  # the ETag that S3 gives it
+    def __init__(self, file: BinaryIO, size_bytes: int) -> None:
+        self._size_bytes = size_bytes
+        self._windows = list(_windows(file, size_bytes)) if size_bytes > PARTS_ABOVE else [Window(file, 0, size_bytes)]
+        self._whole = hashlib.sha256()
+        self._parts: list[str] = []
+
+    def __len__(self) -> int:
+        return len(self._windows)
+
+    def part(self, number: int) -> str:
+        """The MD5 of a part, in hex; their numbers start with 1."""
+        for window in self._windows[len(self._parts) : number]:
+            md5 = hashlib.md5(usedforsecurity=False)
+            while chunk := window.read(CHUNK):
+                md5.update(chunk)
+                self._whole.update(chunk)
+            self._parts.append(md5.hexdigest())
+        return self._parts[number - 1]
+
+    @property
+    def sha256(self) -> str:
+        """Of all of it, in hex."""
+        self.part(len(self))
+        return self._whole.hexdigest()
+
+    @property
+    def tag(self) -> str:
+        """The ETag that S3 gives it."""
+        parts = [self.part(number) for number in range(1, len(self) + 1)]
+        if self._size_bytes <= PARTS_ABOVE:
+            return parts[0]
+        joined = b"".join(map(bytes.fromhex, parts))
+        return f"{hashlib.md5(joined, usedforsecurity=False).hexdigest()}-{len(parts)}"
 
 
 def part_size(size_bytes: int) -> int:
@@ -58,25 +87,19 @@ def part_size(size_bytes: int) -> int:
     return max(PART, -(-size_bytes // (MOST_PARTS * MIB)) * MIB)
 
 
-def read_sums(file: BinaryIO, size_bytes: int) -> Sums:
-    """Read the file once for all its sums, a chunk at a time."""
-    whole, parts = hashlib.sha256(), []
-    in_parts = size_bytes > PARTS_ABOVE
-    for window in _windows(file, size_bytes) if in_parts else [Window(file, 0, size_bytes)]:
-        md5 = hashlib.md5(usedforsecurity=False)
-        while chunk := window.read(CHUNK):
-            md5.update(chunk)
-            whole.update(chunk)
-        parts.append(md5.hexdigest())
-    tag = parts[0]
-    if in_parts:
-        joined = b"".join(bytes.fromhex(one) for one in parts)
-        tag = f"{hashlib.md5(joined, usedforsecurity=False).hexdigest()}-{len(parts)}"
-    return Sums(whole.hexdigest(), parts, tag)
+def compare(wanted: Wanted, file: BinaryIO, sums: Sums) -> None:
+    """Raise StoreRejected where the file is not the one that was announced."""
+    if sums.sha256 != wanted.sha256:
+        raise StoreRejected(
+            f"{file.name} is not the file of {wanted.size_bytes} bytes that was announced for {wanted.name}."
+        )
 
 
 def deliver(client: Client, wanted: Wanted, file: BinaryIO, sums: Sums) -> dict[str, Any] | None:
-    """Send what the server does not have yet, and put it together; None where the key was taken meanwhile."""
+    """Send what the server does not have yet, and put it together; None where the key was taken meanwhile.
+
+    Nothing is put together of a file that is not the one that was announced: then StoreRejected is raised.
+    """
     for attempt in range(ATTEMPTS):
         with suppress(Expected):  # the server has dropped the upload, or parts of it: go on with what it has now
             return _deliver(client, wanted, file, sums, resume=attempt < ATTEMPTS - 1)
@@ -99,13 +122,19 @@ def _deliver(client: Client, wanted: Wanted, file: BinaryIO, sums: Sums, *, resu
     found = _resumable(client, wanted, sums) if resume else None
     upload_id, etags = found or (_begin(client, wanted), {})
 
-    def send(numbered: tuple[int, Window]) -> None:
-        number, window = numbered
-        etags[number] = _send(client, wanted, upload_id, number, window, sums.parts[number - 1])
+    def send(part: tuple[int, Window, str]) -> None:
+        etags[part[0]] = _send(client, wanted, upload_id, *part)
 
-    parts = enumerate(_windows(file, wanted.size_bytes), 1)
-    for _ in in_parallel(send, [part for part in parts if part[0] not in etags], PARTS_AT_ONCE):
+    missing = ((n, window) for n, window in enumerate(_windows(file, wanted.size_bytes), 1) if n not in etags)
+    # The sums of a part are taken when it is its turn, while those before it are on their way.
+    for _ in in_parallel(send, ((n, window, sums.part(n)) for n, window in missing), PARTS_AT_ONCE):
         pass
+    try:
+        compare(wanted, file, sums)
+    except StoreRejected:
+        if not found:
+            abort(client, wanted.name, upload_id)
+        raise
     answer = client.create(
         "complete_multipart_upload",
         expecting=LOST,
@@ -157,11 +186,11 @@ def _resumable(client: Client, wanted: Wanted, sums: Sums) -> tuple[str, dict[in
 
 
 def _matches(wanted: Wanted, sums: Sums, number: int, size: int, etag: str) -> bool:
-    if not 1 <= number <= len(sums.parts):
+    if not 1 <= number <= len(sums):
         return False
     full = part_size(wanted.size_bytes)
     length = min(full, wanted.size_bytes - (number - 1) * full)
-    return size == length and etag.strip('"').lower() == sums.parts[number - 1]
+    return size == length and etag.strip('"').lower() == sums.part(number)
 
 
 def _uploads(client: Client, name: str) -> list[str]:

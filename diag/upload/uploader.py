@@ -39,9 +39,10 @@ from diag.upload.store import Store
 
 BACKOFF_FIRST_S, BACKOFF_CAP_S = 1.0, 300.0
 LONGEST_ASKED_S = 3600.0  # a Retry-After beyond this is a mistake of the store's
-LARGE, LARGE_AT_ONCE = 16 * 1024 * 1024, 2  # one is read for its sums while the parts of another are on their way
+LARGE, LARGE_AT_ONCE = 16 * 1024 * 1024, 2  # one begins or ends while the parts of another are on their way
 NEVER_PRUNED = timedelta(minutes=30)  # no rule is about what is younger than an hour; clocks differ
 PATIENCE_S, LOOK_S = 10.0, 0.05
+SETTLE_EVERY_S = 0.2  # the sync, and the looks into the spool's folders, are paid once for all that went meanwhile
 GIVE_UP_AFTER = 3  # unexpected answers in a row: the store is in trouble, not the captures
 
 
@@ -98,7 +99,7 @@ class _Pass:
         """Send what waits; see `drain`."""
         waiting = self._waiting()
         for at_once, folders in ((1, islice(waiting, 1)), (self._store.at_once, waiting)):
-            for outcomes in in_parallel(self._try, folders, at_once):
+            for outcomes in in_parallel(self._try, folders, at_once, every_s=SETTLE_EVERY_S):
                 self._settle(outcomes)
         return Drained(self._stored, self._failed, self._quarantined, self._trouble)
 
@@ -120,6 +121,16 @@ class _Pass:
         """What became of one capture. Only a defect of ours raises."""
         if self._over:  # taken in advance, before the trouble came
             return _Outcome(id_of(folder))
+        outcome = self._send(folder)
+        if outcome.trouble is not None:
+            # It may be this capture alone, and the next may go through.
+            self._in_a_row += 1
+            self._over = self._over or self._in_a_row >= GIVE_UP_AFTER
+        elif outcome.stored:
+            self._in_a_row = 0
+        return outcome
+
+    def _send(self, folder: Path) -> _Outcome:
         try:
             with _claimed(folder) as ours, self._large if _size(folder) > LARGE else nullcontext():
                 return _Outcome(id_of(folder), send(self._spool, self._store, self._tenant, folder) if ours else None)
@@ -139,14 +150,13 @@ class _Pass:
         try:
             self._spool.stored(*(one.capture_id for one in outcomes if one.stored))
         except SpoolUnwritable as error:
+            self._over = True  # what goes now could not be noted either, and would go again
             outcomes = [replace(one, stored=None, trouble=error) if one.stored else one for one in outcomes]
         for one in outcomes:
             if one.trouble is not None:
-                # It may be this capture alone, and the next may go through.
-                self._failed, self._trouble, self._in_a_row = self._failed + 1, one.trouble, self._in_a_row + 1
-                self._over = self._over or self._in_a_row >= GIVE_UP_AFTER
+                self._failed, self._trouble = self._failed + 1, one.trouble
             elif one.stored:
-                self._stored, self._in_a_row = self._stored + 1, 0
+                self._stored += 1
             elif one.stored is False:
                 self._quarantined += 1
 

@@ -872,6 +872,15 @@ def test_a_redirect_is_not_followed(
         assert other.asked == []
 
 
+def test_the_sum_is_that_of_oss(store: OssStore) -> None:
+    """CRC-64/XZ, as its catalogue has it (reveng.sourceforge.io/crc-catalogue), and each sum begins anew."""
+    for _ in range(2):
+        crc64 = store._client.crc64()
+        crc64(b"12345")
+        crc64(b"6789")
+        assert crc64.crc == 0x995DC9BBDF1939FA
+
+
 def test_no_password_of_netrc_is_sent(
     server: OssServer, store: OssStore, put: Callable[..., str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -53,6 +53,20 @@ def test_an_error_ends_it_and_leaves_no_thread() -> None:
     assert taken < 100
 
 
+def test_results_of_a_while_come_together() -> None:
+    """Whoever takes them pays once for many; but nobody waits longer than that for a slow one."""
+    assert [len(some) for some in in_parallel(lambda number: number, range(100), 3, every_s=TIMEOUT_S)] == [100]
+
+    slow = threading.Event()
+    found: list[list[int]] = []
+    for some in in_parallel(lambda n: n if n else slow.wait(TIMEOUT_S) and n, range(3), 2, every_s=0.01):
+        found.append(some)
+        if sum(map(len, found)) == 2:
+            slow.set()
+    assert sorted(one for some in found for one in some) == [0, 1, 2]
+    assert len(found) > 1
+
+
 def test_one_at_a_time_needs_no_thread() -> None:
     """An agent that ends must not have to wait for a pool."""
     here = threading.current_thread()

@@ -7,7 +7,7 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import CTE, Engine, Row, Select, Text, case, cast, distinct, func, select
+from sqlalchemy import CTE, Engine, Row, Select, case, distinct, func, select
 
 from diag.model import parse_stamp
 from diag_server.index.conditions import WINDOW, conditions
@@ -29,6 +29,7 @@ from diag_server.index.schema import hours as kept_hours
 from diag_server.index.schema import instances as kept_instances
 from diag_server.index.schema import processes as kept_processes
 
+SEEN_ON = 1_000  # so many instances of a group are counted
 COUNTED = [captures.c[name] for name in ("number", "kind", "fingerprint", "instance_id", "pid", "start_time")]
 
 
@@ -45,9 +46,10 @@ def groups(engine: Engine, wanted: Filter, limit: int = 50) -> list[GroupRow]:
             int(row.number),
             time_of(row.first),
             time_of(row.last),
-            row.instances,
+            abs(row.instances),
             newest[row.last],
             partial=_is_partial(row),
+            more_instances=row.instances < 0,
         )
         for row in rows
         if row.last in newest
@@ -58,17 +60,19 @@ def instances(engine: Engine, wanted: Filter, limit: int = 200) -> list[Instance
     """The instances among the captures that match, the one seen last first."""
     exact = _asks_only(wanted, "instance", "service")
     query = _kept_instances(wanted) if exact else _window_instances(_window(engine, wanted))
+    c = captures.c
     with engine.connect() as connection:
         rows = connection.execute(query.limit(limit)).all()
-    newest = by_number(engine, [row.last for row in rows])
+        faces = select(c.number, c.service, c.name, c.host).where(c.number.in_([row.last for row in rows]))
+        newest = {face.number: face for face in connection.execute(faces)} if rows else {}
     return [
         InstanceRow(
             instance_id=row.instance_id,
             service=newest[row.last].service,
             name=newest[row.last].name,
             host=newest[row.last].host,
-            captures=row.number,
-            crashes=row.crashes,
+            captures=int(row.number),
+            crashes=int(row.crashes),
             processes=row.processes,
             first_seen=time_of(row.first),
             last_seen=time_of(row.last),
@@ -145,12 +149,26 @@ def _window_groups(newest: CTE) -> Select[Any]:
 
 def _window_instances(newest: CTE) -> Select[Any]:
     c = newest.c
-    some = func.count(distinct(c.start_time + " " + cast(c.pid, Text))).label("processes")
     crashes = func.sum(case((c.kind == "crash", 1), else_=0)).label("crashes")
+    # Counted by process first: `count(DISTINCT …)` of two columns would have to sort texts.
+    of_process = (
+        select(c.instance_id, *_counted(newest), crashes)
+        .group_by(c.instance_id, c.start_time, c.pid)
+        .subquery("process")
+    )
+    p = of_process.c
     return (
-        select(c.instance_id, *_counted(newest), crashes, some)
-        .group_by(c.instance_id)
-        .order_by(func.max(c.number).desc())
+        select(
+            p.instance_id,
+            func.sum(p.number).label("number"),
+            func.min(p.first).label("first"),
+            func.max(p.last).label("last"),
+            func.max(p.looked_at).label("looked_at"),
+            func.sum(p.crashes).label("crashes"),
+            func.count().label("processes"),
+        )
+        .group_by(p.instance_id)
+        .order_by(func.max(p.last).desc())
     )
 
 
@@ -175,7 +193,12 @@ def _kept_groups(wanted: Filter, limit: int) -> Select[Any]:
         .subquery("newest")
     )
     its = newest.c.fingerprint
-    on = select(func.count(distinct(s.instance_id))).where(s.fingerprint == its, *of_kind[1])
+    # A fingerprint may be on a hundred thousand instances. Below zero there are more than were looked at.
+    some = (
+        select(s.instance_id).where(s.fingerprint == its, *of_kind[1]).limit(SEEN_ON + 1).correlate(newest).subquery()
+    )
+    each = select(func.count().label("number")).select_from(some).group_by(some.c.instance_id).subquery()
+    on = select(case((func.sum(each.c.number) > SEEN_ON, 1 - func.count()), else_=func.count())).select_from(each)
     # The first of each kind is one look into an index; the first of all kinds would be a walk through it.
     first = select(func.min(c.number)).where(c.fingerprint == again.fingerprint, c.kind == again.kind)
     first = select(func.min(first.scalar_subquery())).where(again.fingerprint == its, *of_kind[2])

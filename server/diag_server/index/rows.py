@@ -83,7 +83,7 @@ class CaptureRow:
 class GroupRow:
     """The captures of one fingerprint. `trend` counts them in equal spans of time, oldest first.
 
-    `partial` says that only the newest of those that match were counted.
+    `partial` says that only the newest of those that match were counted, `more_instances` that so many and more saw it.
     """
 
     fingerprint: str
@@ -94,6 +94,7 @@ class GroupRow:
     latest: CaptureRow
     trend: tuple[int, ...] = ()
     partial: bool = False
+    more_instances: bool = False
 
 
 @dataclass(frozen=True, slots=True)

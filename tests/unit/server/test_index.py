@@ -130,6 +130,21 @@ def test_groups_count_and_show_their_latest(engine: Engine) -> None:
     assert segfaults.latest.stack[0]["function"] == "price_of"
 
 
+@pytest.mark.parametrize("kind", ["", "crash"])
+def test_instances_of_a_group_are_counted_so_far(engine: Engine, monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
+    """A group on very many instances says so many and more; the overview must not read them all."""
+    pods = [deaths.instance(f"web-{n}") for n in (1, 1, 2)]
+    write.add(engine, [entry_of(deaths.made(deaths.killed(instance=pod))) for pod in pods])
+    wanted = Filter(kind=kind)
+
+    few = counts.groups(engine, wanted)[0]
+    monkeypatch.setattr(counts, "SEEN_ON", 1)
+    many = counts.groups(engine, wanted)[0]
+
+    assert (few.instances, few.more_instances) == (2, False)
+    assert (many.instances, many.more_instances) == (1, True)
+
+
 def test_trends_count_by_the_hour(engine: Engine) -> None:
     """Counts fall into the hours they belong to; hours without any are zero."""
     at = now().replace(minute=30)
