@@ -34,7 +34,7 @@ def refining(asked: ProfileAsked) -> Callable[[Collected, During], Refined]:
 def refine(collected: Collected, during: During, asked: ProfileAsked) -> Refined:
     """The profile as pprof, its summary, and what it says in three sentences. Raises BadProfile."""
     redactor = Redactor()
-    profile = _redacted(_read(collected, asked), redactor)
+    profile = redacted(_read(collected, asked), redactor)
     profile = attribute(profile, [span for one in during.requests if (span := _span(one, during))])
     profile = replace(profile, recording=_recording(collected, asked, profile.recording))
     found = {**summary(profile), "engine": collected.engine, "why": collected.facts.get("why", "")}
@@ -89,7 +89,7 @@ def _recording(collected: Collected, asked: ProfileAsked, read: Recording) -> Re
     )
 
 
-def _redacted(profile: Profile, redactor: Redactor) -> Profile:
+def redacted(profile: Profile, redactor: Redactor) -> Profile:
     """Names of functions and files are the program's own, and so are labels."""
     frames = tuple(
         replace(frame, function=redactor.text(frame.function), file=redactor.text(frame.file))

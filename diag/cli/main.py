@@ -15,6 +15,7 @@ COMMANDS = {
     "run": "diag.cli.run:run",
     "report": "diag.cli.report:report",
     "profile": "diag.cli.profile:profile",
+    "memory": "diag.cli.memory:memory",
     "exec": "diag.cli.exec:exec_",
     "shell": "diag.cli.shell:shell",
     "tcpdump": "diag.cli.tcpdump:tcpdump",

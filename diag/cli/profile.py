@@ -94,8 +94,7 @@ def _written(taken: Taken, form: str | None, output: Path | None, target: Target
     if form is None and output is None:
         return None
     form = form or "pprof"
-    moment = taken.capture.time[:19].replace("-", "").replace("T", ".").replace(":", "")
-    path = output or Path(f"profile.{target.name}.{moment}{formats.SUFFIXES[form]}")
+    path = output or Path(f"profile.{target.name}.{taking.moment_of(taken)}{formats.SUFFIXES[form]}")
     content = (taken.folder / "profile.pb.gz").read_bytes()
     write_private(path, content if form == "pprof" else formats.write(formats.read(content, "pprof"), form))
     return str(path)

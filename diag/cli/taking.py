@@ -13,6 +13,7 @@ from typing import Any
 import click
 
 from diag.agent import blackbox, registry
+from diag.agent.blackbox import Box
 from diag.agent.registry import Target
 from diag.capture import reports
 from diag.capture.take import During, Refined, Taken
@@ -52,7 +53,14 @@ def subject_of(target: Target) -> Subject:
         runtime=runtime,
         labels=target.labels,
     )
-    return Subject(instance, target.pid, target.start_ticks, runtime, standing(facts), target.run_dir)
+    held, prefix = standing(facts), _prefix(target)
+    return Subject(instance, target.pid, target.start_ticks, runtime, held, target.run_dir, prefix)
+
+
+def _prefix(target: Target) -> str:
+    path = registry.black_box(target.run_dir, target.pid)
+    box = Box.open(path) if path else None
+    return str(box.header().get("prefix") or "") if box else ""
 
 
 def choose(kind: str, engine: str, asked: Any, subject: Subject) -> tuple[Collector, str]:
@@ -159,6 +167,11 @@ def _bar(label: str) -> Iterator[Callable[[float, str], None] | None]:
                 progress.update(task, completed=done, words=words)
 
         yield show
+
+
+def moment_of(taken: Taken) -> str:
+    """When it was taken, as it stands in the name of a file: `20261126.142042`."""
+    return taken.capture.time[:19].replace("-", "").replace("T", ".").replace(":", "")
 
 
 def page_of(settings: Settings, capture_id: str) -> str:

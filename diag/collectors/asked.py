@@ -7,6 +7,7 @@ from typing import Literal
 
 LONGEST_S = 3600
 FASTEST_HZ = 1000
+RECORDED_S = 30
 
 Mode = Literal["cpu", "wall", "gil"]
 
@@ -23,6 +24,27 @@ class ProfileAsked:
     mode: Mode = "cpu"
     native: bool = False
     subprocesses: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class MemoryAsked:
+    """Memory: for how long, and with `snapshot` the whole heap of a Node.
+
+    Where nothing is said, what records does so for `RECORDED_S`, and what counts looks once. `snapshot` stops Node.
+    """
+
+    duration_s: int | None = None
+    snapshot: bool = False
+
+    @property
+    def recorded_s(self) -> int:
+        """For how long a recording goes on."""
+        return RECORDED_S if self.duration_s is None else self.duration_s
+
+    @property
+    def apart_s(self) -> int:
+        """How far two looks are apart; 0 is one look."""
+        return self.duration_s or 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import importlib
 import threading
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,10 +17,13 @@ from typing import Any, Protocol
 
 from diag.model import Instance, Missing
 
+LOOK_EVERY_S = 0.1
+
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """Who is looked at. `runtime` is as `runtime_of` says it; `run_dir` is its agent's folder where a probe is linked.
+    """Who is looked at. `runtime` is as `runtime_of` says it; `run_dir` is its agent's folder where a probe is linked;
+    then `prefix` is where its Python has its packages, as the probe says it.
 
     `pid` and `start_ticks` together name the process; `standing` says in words who keeps it from running, if anybody.
     """
@@ -30,6 +34,7 @@ class Subject:
     runtime: str
     standing: str | None = None
     run_dir: Path | None = None
+    prefix: str = ""
 
     @property
     def language(self) -> str:
@@ -81,6 +86,14 @@ class Watch:
         self._progress = progress
         self._tell = tell
 
+    def wait(self, seconds: float, words: str = "", *, until: Callable[[], bool] = lambda: False) -> None:
+        """Let this time pass, and show it; less of it where it is enough, or where `until` holds."""
+        began = time.monotonic()
+        while (passed := time.monotonic() - began) < seconds and not until():
+            self.show(passed / seconds, words)
+            if self.stop.wait(min(LOOK_EVERY_S, seconds - passed)):
+                break
+
     def show(self, done: float, words: str = "") -> None:
         """Tell that this part of it (0 to 1) is done, and what was gathered."""
         if self._progress:
@@ -117,6 +130,14 @@ COLLECTORS: dict[str, dict[str, str]] = {
         "node": "diag.collectors.node_profile:NodeProfile",
         "go": "diag.collectors.go_profile:GoProfile",
         "perf": "diag.collectors.perf_record:PerfRecord",
+    },
+    "memory": {
+        "memray": "diag.collectors.memray_record:Memray",
+        "objects": "diag.collectors.objects:Objects",
+        "tracemalloc": "diag.collectors.tracemalloc_record:Tracemalloc",
+        "node": "diag.collectors.node_heap:NodeHeap",
+        "go": "diag.collectors.go_heap:GoHeap",
+        "smaps": "diag.collectors.smaps:Smaps",
     },
     "exec": {
         "namespaces": "diag.collectors.beside.collect:Beside",

@@ -10,16 +10,18 @@ import json
 import os
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
 from typing import Any
 
 import websocket
 
 from diag.collectors import sockets
+from diag.collectors.collector import Subject
+from diag.collectors.proc import check_attachable
 from diag.collectors.procfs import ProcFolder, parse_status
 from diag.collectors.sockets import Address
-from diag.errors import CannotAttach, NoSuchInstance, ToolFailed, WrongEngine
+from diag.errors import CannotAttach, NoSuchInstance, ToolFailed, WrongEngine, WrongRuntime
 
 DEFAULT_PORT = 9229
 OPENS_S = 10.0
@@ -41,8 +43,10 @@ class Inspector:
         self._socket = websocket.create_connection(url, timeout=ANSWER_S, socket=connection, suppress_origin=True)
         self._sent = 0
 
-    def call(self, method: str, **parameters: Any) -> dict[str, Any]:
-        """The result of a method. Raises Gone, ToolFailed."""
+    def call(
+        self, method: str, heard: Callable[[dict[str, Any]], None] = lambda _event: None, **parameters: Any
+    ) -> dict[str, Any]:
+        """The result of a method; `heard` gets what is told meanwhile. Raises Gone, ToolFailed."""
         self._sent += 1
         try:
             self._socket.send(json.dumps({"id": self._sent, "method": method, "params": parameters}))
@@ -53,6 +57,7 @@ class Inspector:
                 answer: dict[str, Any] = json.loads(received)
                 if answer.get("id") == self._sent:
                     break
+                heard(answer)
         except websocket.WebSocketTimeoutException as error:
             # JavaScript that is inside one long call of C++ answers when that returns.
             raise ToolFailed(f"Node's inspector did not answer {method} within {ANSWER_S:.0f} s.") from error
@@ -63,6 +68,12 @@ class Inspector:
         result: dict[str, Any] = answer["result"]
         return result
 
+    @property
+    def version(self) -> str:
+        """Node's own version."""
+        found = self.call("Runtime.evaluate", expression="process.version", returnByValue=True)
+        return str(found["result"].get("value", "")).removeprefix("v")
+
     def close_inspector(self) -> None:
         """Close the process's inspector, and with it this session; Node then listens no more."""
         with suppress(Gone):
@@ -72,6 +83,23 @@ class Inspector:
         """End the session."""
         with suppress(websocket.WebSocketException, OSError):
             self._socket.close(timeout=1)
+
+
+def check_node(subject: Subject) -> None:
+    """Raises WrongRuntime where it is no Node."""
+    if subject.language != "node":
+        raise WrongRuntime(f"This engine is for Node, and pid {subject.pid} is {subject.runtime or 'unknown'}.")
+
+
+def check(subject: Subject) -> str:
+    """How the inspector will be reached, in words. Raises WrongEngine, CannotAttach."""
+    if subject.standing:
+        raise WrongEngine(f"The process is {subject.standing}: it cannot answer.")
+    check_attachable(subject.pid)
+    if already_open(subject.pid):
+        return "its inspector is open already"
+    check_signal(subject.pid)
+    return "SIGUSR1 opens Node's inspector on loopback for that time, of which Node writes three lines to its stderr"
 
 
 def check_signal(pid: int) -> None:
@@ -89,12 +117,12 @@ def check_signal(pid: int) -> None:
     if not caught >> (signal.SIGUSR1 - 1) & 1:
         raise WrongEngine(
             f"Process {pid} does not catch SIGUSR1, so it would end it: Node's inspector cannot be opened.",
-            "Start Node without --disable-sigusr1, or with --inspect; --engine perf needs neither.",
+            "Start Node without --disable-sigusr1, or with --inspect; `--engine auto` takes one that needs neither.",
         )
     if any(address.port == _port(pid) for address in sockets.listening_beside(pid)):
         raise WrongEngine(
             f"Port {_port(pid)}, where Node would open its inspector, is taken by another process.",
-            "Start Node with --inspect-port=0, or end what listens there; --engine perf needs no port.",
+            "Start Node with --inspect-port=0, or end what listens there; `--engine auto` needs no port.",
         )
     try:
         os.kill(pid, 0)  # asks only

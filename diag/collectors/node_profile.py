@@ -10,9 +10,8 @@ from typing import Any
 from diag.collectors import inspector
 from diag.collectors.asked import ProfileAsked
 from diag.collectors.collector import Collected, Made, Subject, Watch
-from diag.collectors.inspector import Gone, Inspector
-from diag.collectors.proc import check_attachable
-from diag.errors import ToolFailed, WrongEngine, WrongRuntime
+from diag.collectors.inspector import Gone
+from diag.errors import ToolFailed, WrongEngine
 from diag.model import Missing
 
 SLICE_S = 5.0  # when the process ends, what V8 has not given out yet goes with it
@@ -29,20 +28,10 @@ class NodeProfile:
 
     def check(self, subject: Subject) -> str:
         """It is Node, it catches SIGUSR1, and its port is free; or its inspector is open."""
-        if subject.language != "node":
-            raise WrongRuntime(f"This engine is for Node, and pid {subject.pid} is {subject.runtime or 'unknown'}.")
+        inspector.check_node(subject)
         if self._asked.mode == "gil" or self._asked.native:
             raise WrongEngine("V8 samples JavaScript on its main thread, without native frames.", "Try --engine perf.")
-        if subject.standing:
-            raise WrongEngine(f"The process is {subject.standing}: it cannot answer.")
-        check_attachable(subject.pid)
-        if inspector.already_open(subject.pid):
-            return "V8 samples its main thread; its inspector is open already"
-        inspector.check_signal(subject.pid)
-        return (
-            "V8 samples its main thread; SIGUSR1 opens Node's inspector on loopback for that time, "
-            "of which Node writes three lines to its stderr"
-        )
+        return f"V8 samples its main thread; {inspector.check(subject)}"
 
     def collect(self, subject: Subject, folder: Path, watch: Watch) -> Collected:
         """The samples of this time. Raises ToolFailed where there are none."""
@@ -50,7 +39,7 @@ class NodeProfile:
         began, ended, version = time.monotonic(), False, ""
         with inspector.opened(subject.pid) as session:
             try:
-                version = _version(session)
+                version = session.version
                 session.call("Profiler.enable")
                 session.call("Profiler.setSamplingInterval", interval=round(1e6 / asked.rate_hz))
                 began = time.monotonic()
@@ -81,11 +70,6 @@ class NodeProfile:
         while time.monotonic() < until and not watch.stop.wait(_LOOK_S):
             elapsed_s = time.monotonic() - began
             watch.show(elapsed_s / self._asked.duration_s, f"about {int(elapsed_s * self._asked.rate_hz)} samples")
-
-
-def _version(session: Inspector) -> str:
-    found = session.call("Runtime.evaluate", expression="process.version", returnByValue=True)
-    return str(found["result"].get("value", "")).removeprefix("v")
 
 
 def joined(slices: list[dict[str, Any]]) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from diag.profiles import (
     pprof_write,
     speedscope_read,
     speedscope_write,
+    tracemalloc,
     v8,
 )
 from diag.profiles.limits import unpacked
@@ -32,6 +33,7 @@ READERS: dict[str, Callable[[bytes], Profile]] = {
     "cpuprofile": v8.read_cpu,
     "heapprofile": v8.read_heap,
     "memray": memray.read,
+    "tracemalloc": tracemalloc.read,
 }
 WRITERS: dict[str, Callable[[Profile], bytes]] = {
     "pprof": pprof_write.write,

@@ -1,24 +1,22 @@
 """Build ids and function names from ELF files; the only importer of pyelftools.
 
-The files belong to whoever owns the observed process, so they are hostile input: regular files only, no symlink under
-a foreign root, limits on every size, and anything malformed reads as "unknown".
+The files belong to whoever owns the observed process, so they are hostile input: limits on every size, and anything
+malformed reads as "unknown".
 """
 
 from __future__ import annotations
 
 import os
-import stat
 import struct
 from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import BinaryIO
 
 from diag.evidence import Mapped
+from diag.report.foreign import opened
 
-MAX_FILE_BYTES = 256 * 1024 * 1024
 _MAX_TABLE_BYTES = 48 * 1024 * 1024
 _MAX_NOTE_BYTES = 64 * 1024
 _MAX_HEADERS = 4096
@@ -31,7 +29,6 @@ _PF_X = 1
 _NT_GNU_BUILD_ID = 3
 _FUNCTIONS = (2, 10)  # STT_FUNC, STT_GNU_IFUNC
 _SYMBOL = struct.Struct("<IBBHQQ")  # Elf64_Sym, elf(5)
-_DELETED = " (deleted)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +96,7 @@ _images: dict[tuple[int, int, int, int], _Image | None] = {}
 
 def build_id(path: str, root: str = "/") -> str | None:
     """The GNU build id of the file in lower-case hex, or None where it has none or cannot be read."""
-    with _opened(path, root) as file:
+    with opened(path, root) as file:
         image = _image(file) if file else None
     return image.build_id if image else None
 
@@ -133,7 +130,7 @@ class Symbolizer:
         mapped = self._mapping(address)
         if mapped is None or "x" not in mapped.permissions:
             return b""
-        with _opened(mapped.path, self._root) as file:
+        with opened(mapped.path, self._root) as file:
             if file is None:
                 return b""
             return os.pread(file.fileno(), size, address - mapped.start + mapped.offset)
@@ -143,7 +140,7 @@ class Symbolizer:
         return self._maps[index] if index >= 0 and address < self._maps[index].end else None
 
     def _resolve_in(self, path: str, places: list[tuple[int, Mapped]]) -> Iterator[tuple[int, Symbol]]:
-        with _opened(path, self._root) as file:
+        with opened(path, self._root) as file:
             image = _image(file) if file else None
             if file is None or image is None:
                 yield from ((at, Symbol(path, at - mapped.start + mapped.offset)) for at, mapped in places)
@@ -164,62 +161,6 @@ def _virtual(image: _Image, mapped: Mapped, address: int) -> int:
             if segment.executable == wanted and start <= offset < segment.offset + segment.size + slack:
                 return segment.vaddr + offset - segment.offset
     return offset
-
-
-@contextmanager
-def _opened(path: str, root: str) -> Iterator[BinaryIO | None]:
-    """The regular file behind the path, or None. Nothing else is ever opened for reading: no FIFO, no device."""
-    handle = _locate(path, root)
-    if handle is None:
-        yield None
-        return
-    try:
-        file = _reopen(handle)
-    finally:
-        os.close(handle)
-    if file is None:
-        yield None
-        return
-    with file:
-        yield file
-
-
-def _locate(path: str, root: str) -> int | None:
-    """An O_PATH descriptor, which opens nothing yet."""
-    if not path.startswith("/") or path.endswith(_DELETED) or "\0" in path:
-        return None
-    try:
-        if root in ("", "/"):
-            return os.open(path, os.O_PATH | os.O_CLOEXEC)
-        return _walk(path, root)
-    except OSError:
-        return None
-
-
-def _walk(path: str, root: str) -> int:
-    # Paths in /proc/<pid>/maps hold no symlink; one that stands there now could lead out of the target's root.
-    at = os.open(root, os.O_PATH | os.O_CLOEXEC | os.O_DIRECTORY)
-    for part in path.split("/"):
-        if part in ("", "."):
-            continue
-        try:
-            if part == "..":
-                raise PermissionError
-            below = os.open(part, os.O_PATH | os.O_CLOEXEC | os.O_NOFOLLOW, dir_fd=at)
-        finally:
-            os.close(at)
-        at = below
-    return at
-
-
-def _reopen(handle: int) -> BinaryIO | None:
-    found = os.fstat(handle)
-    if not stat.S_ISREG(found.st_mode) or found.st_size > MAX_FILE_BYTES:
-        return None
-    try:
-        return open(f"/proc/self/fd/{handle}", "rb")  # noqa: PTH123 - the caller closes it
-    except OSError:
-        return None
 
 
 def _image(file: BinaryIO) -> _Image | None:

@@ -11,6 +11,9 @@ from .questions import of_the_program
 # and returns plain data. It never runs code of the program's own.
 ANSWERS = {
     "heap": "heap",
+    "objects": "census",
+    "tracemalloc": "tracing",
+    "memray": "tracker",
 }
 
 

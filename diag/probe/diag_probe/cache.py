@@ -12,7 +12,10 @@ START_PARTS = (
     *("layout", "link", "heap", "blackbox", "record", "session"),
     *("fault", "hooks", "exits", "questions", "watch", "start"),
 )
-LATER_PARTS = ("requests", "wsgi", "asgi", "servers", "frameworks", "processes", "tasks", "spans", "answering")
+LATER_PARTS = (
+    *("requests", "wsgi", "asgi", "servers", "frameworks", "processes", "tasks", "spans"),
+    *("answering", "census", "tracing", "tracker"),
+)
 
 
 def write(site_file):

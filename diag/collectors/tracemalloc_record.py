@@ -1,0 +1,100 @@
+"""Allocations of a live Python by stack, from CPython's own tracing, which the probe starts and ends."""
+
+from __future__ import annotations
+
+import json
+import posixpath
+import time
+from pathlib import Path
+from typing import Any
+
+from diag.collectors import questions
+from diag.collectors.asked import MemoryAsked
+from diag.collectors.collector import Collected, Made, Subject, Watch
+from diag.collectors.keeping import Kept
+from diag.collectors.mappings import Mappings
+from diag.collectors.objects import check_python
+from diag.collectors.proc import read_process, still_runs
+from diag.errors import ToolFailed, UsageError
+from diag.model import Missing
+
+DEPTH = 8  # each frame costs again: 25 halve the speed that 8 leave
+PATIENCE_S = 15.0
+STOP_PATIENCE_S = 120.0
+ADD_UP_S = 3.0
+MOST_BYTES = 256 * 1024 * 1024  # of traces, about three million allocations
+_LIMITS = {"seconds": ADD_UP_S, "memory": MOST_BYTES, "rows": 5000}
+SLOWDOWN = "what allocates much ran at a tenth of its speed or less meanwhile"
+
+
+class Tracemalloc:
+    """Starts it, waits, and asks for what was allocated since and not given back."""
+
+    engine = "tracemalloc"
+
+    def __init__(self, asked: MemoryAsked) -> None:
+        self._asked = asked
+
+    def check(self, subject: Subject) -> str:
+        """It is a Python with the probe in it."""
+        check_python(subject)
+        questions.check(subject)
+        check_recorded(self._asked)
+        return (
+            f"CPython traces every allocation for {self._asked.recorded_s} s; what allocates much runs at a tenth of "
+            "its speed or less meanwhile"
+        )
+
+    def collect(self, subject: Subject, folder: Path, watch: Watch) -> Collected:
+        """What is in use by stack. Raises ToolFailed, and what the questions raise."""
+        asked, process = self._asked, read_process(subject.pid)[0]
+        with Mappings(subject, twice=True) as mappings, Kept(subject, "tracemalloc") as kept:
+            started = kept.ask("start", {"depth": DEPTH, **_LIMITS}, patience_s=PATIENCE_S)
+            began, began_at = time.monotonic(), time.time()
+            watch.wait(
+                asked.recorded_s,
+                "CPython traces its allocations",
+                until=lambda: not still_runs(subject.pid, subject.start_ticks),
+            )
+            seconds = time.monotonic() - began
+            found = kept.ask("stop", _LIMITS, patience_s=STOP_PATIENCE_S)
+            kept.ended()
+        if found is None:
+            raise ToolFailed("The program ended the tracing itself meanwhile.", "Ask again.")
+        path = folder / ".tracemalloc.json"
+        path.write_text(json.dumps(_table(found, started["own"], process.working_directory or "/")))
+        made = Made(path, "profile", "tracemalloc", "application/json", began_at)
+        facts = {
+            "mappings": mappings.told(),
+            "duration_s": seconds,
+            "root": process.root,
+            "slowdown": "the program traces itself, which is as it was" if started["own"] else SLOWDOWN,
+        }
+        version = ".".join(map(str, subject.version))
+        missing = _missing(found)
+        return Collected((made,), f"tracemalloc {version}", facts, kept.held_s, (*missing, *mappings.missing))
+
+
+def check_recorded(asked: MemoryAsked) -> None:
+    """Raises UsageError where it would be over at once."""
+    if not asked.recorded_s:
+        raise UsageError("Allocations are recorded for at least a second.", "Say -d 1 or more, or --engine objects.")
+
+
+def _table(found: Any, twice: bool, folder: str) -> dict[str, Any]:
+    """As diag.profiles.tracemalloc reads it; functions are not known here. Before 3.9 files may be relative."""
+
+    def whole(file: str) -> str:
+        return file if file.startswith("<") else posixpath.join(folder, file)
+
+    stacks = [[["", whole(file), line] for file, line in row[4]] for row in found["rows"]]
+    rows = [[number, *row[:4]] for number, row in enumerate(found["rows"])]
+    return {"twice": twice, "stacks": [*stacks, []], "rows": [*rows, [len(stacks), *found["rest"]]]}
+
+
+def _missing(found: Any) -> tuple[Missing, ...]:
+    words = {
+        "memory": f"there were more traces than {MOST_BYTES >> 20} MiB of them: they were not listed",
+        "seconds": f"not all traces were added up within {ADD_UP_S:.0f} s",
+    }
+    return (Missing("memory.allocations", words[found["cut"]]),) if found["cut"] else ()
