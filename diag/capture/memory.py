@@ -58,6 +58,7 @@ def refine(collected: Collected, why: str) -> Refined:
         "types": types and _named({**types, "rows": types["rows"][:MOST_TYPES]}, "rows", redactor),
         "heap": told.get("heap"),
         "allocations": _allocations(profile),
+        "note": told.get("note", ""),
         "cost": {"pause_s": collected.pause_s, "slowdown": told.get("slowdown", "")},
     }
     content = json.dumps(found, ensure_ascii=False).encode("utf-8", "replace")

@@ -7,6 +7,14 @@ from typing import Any
 
 from diag.report.reading import duration
 
+# What the columns of a memory profile say, in words.
+COLUMNS = {
+    "inuse_space": "in use, by where it was allocated",
+    "growth_space": "grown meanwhile",
+    "peak_space": "in use at the peak",
+    "alloc_space": "allocated since the start, given back or not",
+}
+
 
 def title(found: Mapping[str, Any]) -> str:
     """`memory: 12.0 MiB of 40.2 MiB by load (shop.py)`, or by type, or by mapping."""
@@ -17,7 +25,7 @@ def title(found: Mapping[str, Any]) -> str:
         largest = types["rows"][0]
         return f"memory: {size(largest['bytes'])} of {size(types['bytes'])} in {largest['name']}"
     process = mappings["process"]
-    grew = f", {_signed(process['growth']['rss'])} in {duration(mappings['apart_s'])}" if "growth" in process else ""
+    grew = f", {signed(process['growth']['rss'])} in {duration(mappings['apart_s'])}" if "growth" in process else ""
     return f"memory: {size(process['rss'])} resident{grew}"
 
 
@@ -34,6 +42,11 @@ def size(value: float) -> str:
             break
         amount /= 1024
     return f"{amount:.0f} {unit}" if unit == "B" else f"{amount:.1f} {unit}"
+
+
+def signed(value: float) -> str:
+    """Bytes that came or went: `+1.2 MiB`."""
+    return f"{'+' if value >= 0 else '−'}{size(abs(value))}"
 
 
 def _holder(found: Mapping[str, Any]) -> str:
@@ -61,7 +74,7 @@ def _by_stack(allocations: list[Mapping[str, Any]], seconds: float) -> str:
     grown = next((one for one in allocations if one["sample_type"]["name"] == "growth_space"), None)
     peak = next((one for one in allocations if one["sample_type"]["name"] == "peak_space"), None)
     if grown is not None:
-        words += f"; {_signed(grown['total'])} in {duration(seconds)}"
+        words += f"; {signed(grown['total'])} in {duration(seconds)}"
     if peak is not None and (highest := _hottest(peak)):
         words += f"; at the peak {size(peak['total'])}, most of it in {_function(highest)}"
     return words
@@ -74,7 +87,7 @@ def _by_type(types: Mapping[str, Any]) -> str:
     grown = max(types["rows"], key=lambda row: row.get("growth", {}).get("bytes", 0))
     grew = grown.get("growth", {"bytes": 0, "count": 0})
     if grew["bytes"] > 0:
-        words += f"; {grown['name']} grew most: {_signed(grew['bytes'])}, {grew['count']:+,} objects"
+        words += f"; {grown['name']} grew most: {signed(grew['bytes'])}, {grew['count']:+,} objects"
     return words
 
 
@@ -84,7 +97,7 @@ def _whole(mappings: Mapping[str, Any]) -> str:
     words += f", {size(process['swap'])} in swap" if process["swap"] else ""
     words += f", {size(process['peak_rss'])} at its peak" if "peak_rss" in process else ""
     if "growth" in process:
-        words += f"; {_signed(process['growth']['rss'])} in {duration(mappings['apart_s'])}"
+        words += f"; {signed(process['growth']['rss'])} in {duration(mappings['apart_s'])}"
     return words
 
 
@@ -110,7 +123,3 @@ def _function(row: Mapping[str, Any]) -> str:
 def _group(row: Mapping[str, Any]) -> str:
     name = str(row["name"]).rpartition("/")[2]
     return {"anonymous": "anonymous memory", "heap": "the heap", "stack": "the stack"}.get(name, name)
-
-
-def _signed(value: float) -> str:
-    return f"{'+' if value >= 0 else '−'}{size(abs(value))}"

@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 from diag.agent import exits
 from diag.cli.output import age
-from diag.collectors import pyspy
+from diag.collectors import external, pyspy
 from diag.collectors.cgroup import read_cgroup
 from diag.collectors.permissions import file_system, permissions
 from diag.config import Settings
@@ -50,6 +50,7 @@ def check_machine(settings: Settings) -> Iterator[Check]:
     """Everything that does not depend on an instance."""
     checks: tuple[tuple[str, Callable[[], Check]], ...] = (
         ("stacks", check_stacks),
+        ("memray", check_memray),
         ("permission", check_permission),
         ("/proc", check_proc),
         ("exit status", check_exits),
@@ -74,6 +75,15 @@ def check_machine(settings: Settings) -> Iterator[Check]:
 def check_stacks() -> Check:
     """py-spy: found, and it runs."""
     return Check("stacks", "works", f"py-spy {pyspy.version()} ({pyspy.find()})")
+
+
+def check_memray() -> Check:
+    """What reads memray's files is beside diag."""
+    path = external.find("memray")
+    if path is None:
+        advice = "pip install memray, where diag is and where the program runs."
+        return Check("memray", "limited", "not installed: `diag memory` counts objects instead", advice)
+    return Check("memray", "works", f"reads what a program's memray writes ({path})")
 
 
 def check_permission() -> Check:

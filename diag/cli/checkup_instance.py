@@ -11,7 +11,7 @@ from diag.agent import registry
 from diag.agent.registry import Target
 from diag.cli.checkup import Check
 from diag.cli.taking import choose, subject_of
-from diag.collectors.asked import ExecAsked, PacketsAsked, ProfileAsked
+from diag.collectors.asked import ExecAsked, MemoryAsked, PacketsAsked, ProfileAsked
 from diag.collectors.cgroup import read_cgroup
 from diag.collectors.collector import COLLECTORS, Subject, collector
 from diag.collectors.live import standing
@@ -24,8 +24,13 @@ from diag.evidence import ProcessFacts
 OLDEST_PROBED = (3, 8)
 NEWEST_TRIED = (3, 13)
 # What the captures of each kind are asked for when nothing is said.
-DEFAULTS: dict[str, Any] = {"profile": ProfileAsked()}
-SPOKEN = {"python": ("austin", "py-spy", "perf"), "node": ("node", "perf"), "go": ("go", "perf"), "native": ("perf",)}
+DEFAULTS: dict[str, Any] = {"profile": ProfileAsked(), "memory": MemoryAsked()}
+SPOKEN = {
+    "python": ("austin", "py-spy", "perf", "memray", "objects", "tracemalloc"),
+    "node": ("node", "perf"),
+    "go": ("go", "perf"),
+    "native": ("perf",),
+}
 
 
 def check_instance(target: Target) -> Iterator[Check]:

@@ -159,9 +159,16 @@ def _show_packets(summary: Any, everything: bool) -> None:
     show(summary, everything)
 
 
+def _show_memory(summary: Any, everything: bool) -> None:
+    from diag.cli.memory_tables import show
+
+    show(summary, everything)
+
+
 # Of a capture the first file whose format stands here is shown.
 PAGES = {
     REPORT: Page(_report, _show_report),
     "diag-profile": Page(_summary("facts"), _show_profile),
+    "diag-memory": Page(_summary("mappings"), _show_memory),
     "diag-packets": Page(_summary("conversations"), _show_packets),
 }

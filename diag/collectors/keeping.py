@@ -30,10 +30,14 @@ _DONE = b"done\n"
 
 
 class Kept:
-    """A recording that the probe starts and ends. `held_s` adds up for how long the main thread stood still for it."""
+    """A recording that the probe starts and ends; `held_s` adds up for how long the main thread stood still for it.
 
-    def __init__(self, subject: Subject, question: str) -> None:
+    `file` is removed where the keeper ends it: nobody reads it any more.
+    """
+
+    def __init__(self, subject: Subject, question: str, *, file: Path | None = None) -> None:
         self._subject = subject
+        self._file = file
         self._question = question
         self._token = secrets.token_hex(8)
         self._keeper: subprocess.Popen[bytes] | None = None
@@ -41,7 +45,8 @@ class Kept:
         self.held_s = 0.0
 
     def __enter__(self) -> Self:
-        order = [self._subject.pid, self._subject.start_ticks, str(self._subject.run_dir), self._question, self._token]
+        who = self._subject.pid, self._subject.start_ticks, str(self._subject.run_dir)
+        order = [*who, self._question, self._token, str(self._file or "")]
         home = str(Path(__file__).resolve().parents[2])
         start = f"import sys; sys.path.insert(0, {home!r}); from {__spec__.name} import main; main()"
         # A session of its own: what ends diag's group, such as a closed terminal, leaves it alone.
@@ -84,10 +89,12 @@ def main() -> NoReturn:
     """The keeper. Never returns."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT):
         signal.signal(number, signal.SIG_IGN)
-    pid, ticks, run_dir, question, token = json.loads(sys.stdin.buffer.readline())
+    pid, ticks, run_dir, question, token, file = json.loads(sys.stdin.buffer.readline())
     if sys.stdin.buffer.read() != _DONE:
         subject = Subject(Instance("", "", "", "", pid, ""), pid, ticks, "python", None, Path(run_dir))
         _end(subject, question, token)
+        if file:
+            Path(file).unlink(missing_ok=True)
     os._exit(0)
 
 

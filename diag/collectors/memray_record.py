@@ -24,7 +24,6 @@ from diag.collectors.objects import check_python
 from diag.collectors.proc import still_runs
 from diag.collectors.tracemalloc_record import STOP_PATIENCE_S, check_recorded
 from diag.errors import ToolFailed, ToolMissing
-from diag.model import Missing
 
 OLDEST = (1, 8)  # it has the file format of sums
 IMPORT_PATIENCE_S = 30.0
@@ -68,7 +67,7 @@ class Memray:
     def collect(self, subject: Subject, folder: Path, watch: Watch) -> Collected:
         """What was allocated and not given back, and what there was at the peak. Raises ToolFailed, ToolMissing, …"""
         with _file(subject) as path:
-            with Mappings(subject, twice=True) as mappings, Kept(subject, "memray") as kept:
+            with Mappings(subject, twice=True) as mappings, Kept(subject, "memray", file=path) as kept:
                 started = kept.ask("start", {"file": str(path)}, patience_s=IMPORT_PATIENCE_S)
                 began, began_at = time.monotonic(), time.time()
                 watch.wait(
@@ -84,9 +83,8 @@ class Memray:
         version = started["version"]
         made = [_view(name, copy, version, began_at) for name in VIEWS]
         copy.unlink()
-        facts = {"mappings": mappings.told(), "duration_s": seconds, "slowdown": SLOWDOWN}
-        missing = (Missing("memory.allocations", _ARENAS), *mappings.missing)
-        return Collected(tuple(made), f"memray {version}", facts, kept.held_s, missing)
+        facts = {"mappings": mappings.told(), "duration_s": seconds, "slowdown": SLOWDOWN, "note": _ARENAS}
+        return Collected(tuple(made), f"memray {version}", facts, kept.held_s, mappings.missing)
 
 
 def installed(subject: Subject) -> str | None:
