@@ -50,7 +50,7 @@ def refine(collected: Collected, why: str) -> Refined:
         files.append(File("profile.pb.gz", "profile", "pprof", formats.CONTENT_TYPES["pprof"], content))
     for made in collected.files:
         made.path.unlink()
-    found = {
+    found: dict[str, Any] = {
         "engine": collected.engine,
         "why": redactor.text(why),
         "duration_s": told.get("duration_s") or told["mappings"]["apart_s"],
@@ -61,9 +61,10 @@ def refine(collected: Collected, why: str) -> Refined:
         "note": told.get("note", ""),
         "cost": {"pause_s": collected.pause_s, "slowdown": told.get("slowdown", "")},
     }
+    found["facts"] = memory_words.facts(found)
     content = json.dumps(found, ensure_ascii=False).encode("utf-8", "replace")
     whole = (File(NAME, "memory", "diag-memory", "application/json", content), *files)
-    return Refined(whole, memory_words.title(found), memory_words.facts(found), missing, redactor.counts())
+    return Refined(whole, memory_words.title(found), found["facts"], missing, redactor.counts())
 
 
 def _profile(collected: Collected, redactor: Redactor) -> Profile | None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from diag.capture.memory_words import COLUMNS, facts, signed, size
+from diag.capture.memory_words import COLUMNS, signed, size
 from diag.cli.output import Column, print_table
 from diag.report.visible import visible
 
@@ -19,7 +19,7 @@ def show(found: Mapping[str, Any], everything: bool) -> None:
     """Print it: the answer first, then each table that has rows, 8 of them or all."""
     most = None if everything else _ROWS
     click.echo()
-    for line in filter(None, (*facts(found), found["note"])):
+    for line in filter(None, (*found["facts"], found["note"])):
         click.echo(f"  {visible(line)}")
     for one in found["allocations"]:
         rows = [row for row in one["by_self"] if row["self"]][:most]

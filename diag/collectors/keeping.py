@@ -20,7 +20,7 @@ from typing import Any, NoReturn, Self
 
 from diag.collectors import questions
 from diag.collectors.collector import Subject
-from diag.collectors.questions import Answer
+from diag.collectors.questions import Answer, NotAnswered
 from diag.errors import DiagError, NoSuchInstance
 from diag.model import Instance
 
@@ -80,9 +80,20 @@ class Kept:
         self.held_s += answer.held_s
         return answer.value
 
-    def ended(self) -> None:
-        """Nothing is left to be ended."""
+    def end(self, do: str, arguments: Mapping[str, Any] | None = None, *, patience_s: float) -> Any:
+        """What the probe answers to the way that ends it; None where the process has ended by itself.
+
+        Raises what `questions.ask` does; then the keeper goes on trying.
+        """
+        try:
+            value = self.ask(do, arguments, patience_s=patience_s)
+        except NoSuchInstance:
+            value = None
+        except NotAnswered as error:
+            words = f"{error.help_text} What was started in it is still on; diag goes on trying to end it for an hour."
+            raise NotAnswered(str(error), words) from error
         self._ended = True
+        return value
 
 
 def main() -> NoReturn:

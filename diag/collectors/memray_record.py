@@ -22,7 +22,7 @@ from diag.collectors.keeping import Kept
 from diag.collectors.mappings import Mappings
 from diag.collectors.objects import check_python
 from diag.collectors.proc import still_runs
-from diag.collectors.tracemalloc_record import STOP_PATIENCE_S, check_recorded
+from diag.collectors.tracemalloc_record import GONE, STOP_PATIENCE_S, check_recorded
 from diag.errors import ToolFailed, ToolMissing
 
 OLDEST = (1, 8)  # it has the file format of sums
@@ -76,15 +76,15 @@ class Memray:
                     until=lambda: not still_runs(subject.pid, subject.start_ticks),
                 )
                 seconds = time.monotonic() - began
-                kept.ask("end", patience_s=STOP_PATIENCE_S)
-                kept.ended()
+                ended = kept.end("end", patience_s=STOP_PATIENCE_S)
             copy = folder / ".memray.bin"
-            _copy(path, copy)
-        version = started["version"]
-        made = [_view(name, copy, version, began_at) for name in VIEWS]
-        copy.unlink()
+            if ended:
+                _copy(path, copy)
+        version, missing = started["version"], () if ended else (GONE,)
+        made = [_view(name, copy, version, began_at) for name in VIEWS] if ended else []
+        copy.unlink(missing_ok=True)
         facts = {"mappings": mappings.told(), "duration_s": seconds, "slowdown": SLOWDOWN, "note": _ARENAS}
-        return Collected(tuple(made), f"memray {version}", facts, kept.held_s, mappings.missing)
+        return Collected(tuple(made), f"memray {version}", facts, kept.held_s, (*missing, *mappings.missing))
 
 
 def installed(subject: Subject) -> str | None:

@@ -15,7 +15,7 @@ from diag.collectors.keeping import Kept
 from diag.collectors.mappings import Mappings
 from diag.collectors.objects import check_python
 from diag.collectors.proc import read_process, still_runs
-from diag.errors import ToolFailed, UsageError
+from diag.errors import UsageError
 from diag.model import Missing
 from diag.probe import FOLDER
 
@@ -26,6 +26,7 @@ ADD_UP_S = 3.0
 MOST_BYTES = 256 * 1024 * 1024  # of traces, about three million allocations
 _PROBE = f"{FOLDER}/"
 _LIMITS = {"seconds": ADD_UP_S, "memory": MOST_BYTES, "rows": 5000}
+GONE = Missing("memory.allocations", "the process, or the recording in it, ended before it was asked for")
 SLOWDOWN = "what allocates much ran at a tenth of its speed or less meanwhile"
 
 
@@ -48,7 +49,7 @@ class Tracemalloc:
         )
 
     def collect(self, subject: Subject, folder: Path, watch: Watch) -> Collected:
-        """What is in use by stack. Raises ToolFailed, and what the questions raise."""
+        """What is in use by stack. Raises what the questions raise."""
         asked, process = self._asked, read_process(subject.pid)[0]
         with Mappings(subject, twice=True) as mappings, Kept(subject, "tracemalloc") as kept:
             started = kept.ask("start", {"depth": DEPTH, **_LIMITS}, patience_s=PATIENCE_S)
@@ -59,13 +60,12 @@ class Tracemalloc:
                 until=lambda: not still_runs(subject.pid, subject.start_ticks),
             )
             seconds = time.monotonic() - began
-            found = kept.ask("stop", _LIMITS, patience_s=STOP_PATIENCE_S)
-            kept.ended()
-        if found is None:
-            raise ToolFailed("The program ended the tracing itself meanwhile.", "Ask again.")
-        path = folder / ".tracemalloc.json"
-        path.write_text(json.dumps(_table(found, started["own"], process.working_directory or "/")))
-        made = Made(path, "profile", "tracemalloc", "application/json", began_at)
+            found = kept.end("stop", _LIMITS, patience_s=STOP_PATIENCE_S)
+        made = list[Made]()
+        if found:
+            path = folder / ".tracemalloc.json"
+            path.write_text(json.dumps(_table(found, started["own"], process.working_directory or "/")))
+            made.append(Made(path, "profile", "tracemalloc", "application/json", began_at))
         facts = {
             "mappings": mappings.told(),
             "duration_s": seconds,
@@ -73,8 +73,8 @@ class Tracemalloc:
             "slowdown": "the program traces itself, which is as it was" if started["own"] else SLOWDOWN,
         }
         version = ".".join(map(str, subject.version))
-        missing = _missing(found)
-        return Collected((made,), f"tracemalloc {version}", facts, kept.held_s, (*missing, *mappings.missing))
+        missing = _missing(found["cut"]) if found else (GONE,)
+        return Collected(tuple(made), f"tracemalloc {version}", facts, kept.held_s, (*missing, *mappings.missing))
 
 
 def check_recorded(asked: MemoryAsked) -> None:
@@ -95,9 +95,9 @@ def _table(found: Any, twice: bool, folder: str) -> dict[str, Any]:
     return {"twice": twice, "stacks": [*stacks, []], "rows": [*rows, [len(stacks), *found["rest"]]]}
 
 
-def _missing(found: Any) -> tuple[Missing, ...]:
+def _missing(cut: str) -> tuple[Missing, ...]:
     words = {
         "memory": f"there were more traces than {MOST_BYTES >> 20} MiB of them: they were not listed",
         "seconds": f"not all traces were added up within {ADD_UP_S:.0f} s",
     }
-    return (Missing("memory.allocations", words[found["cut"]]),) if found["cut"] else ()
+    return (Missing("memory.allocations", words[cut]),) if cut else ()

@@ -97,9 +97,9 @@ def profile_view(told: Mapping[str, Any], drawn: Mapping[str, Any]) -> ProfileVi
     return ProfileView(
         facts=list(_facts(told)),
         taken=list(_taken(told)),
-        by_self=_rows(told.get("by_self"), unit),
-        by_total=_rows(told.get("by_total"), unit),
-        modules=_rows(told.get("modules"), unit),
+        by_self=rows(told.get("by_self"), unit),
+        by_total=rows(told.get("by_total"), unit),
+        modules=rows(told.get("modules"), unit),
         threads=[_thread(row, unit) for row in _some(told.get("threads"))],
         requests=[_request(row, unit) for row in _some(told.get("requests"))],
         icicle=pictures.icicle(drawn.get("cells")),
@@ -127,7 +127,8 @@ def _share(value: Any) -> float:
     return max(-1.0, min(1.0, hostile.finite(value) or 0.0))
 
 
-def _rows(value: Any, unit: str) -> list[Row]:
+def rows(value: Any, unit: str) -> list[Row]:
+    """Functions or modules as lines of a table."""
     return [
         Row(
             name=hostile.text(row.get("function") or row.get("module"), 500) or "?",
