@@ -50,7 +50,7 @@ def signed(value: float) -> str:
 
 
 def _holder(found: Mapping[str, Any]) -> str:
-    if found["allocations"]:
+    if found["allocations"] and (_hottest(found["allocations"][0]) or not found["types"]):
         return _by_stack(found["allocations"], found["duration_s"])
     if found["types"] and found["types"]["rows"]:
         return _by_type(found["types"])
@@ -58,7 +58,7 @@ def _holder(found: Mapping[str, Any]) -> str:
     if not groups:
         return "It has no mappings."
     largest, rss = groups[0], max(1, found["mappings"]["process"]["rss"])
-    words = f"{largest['rss'] / rss * 100:.0f} % of it ({size(largest['rss'])}) in {_group(largest)}"
+    words = f"{largest['rss'] / rss * 100:.0f} % of {size(rss)} resident in {_group(largest)}"
     grown = max(groups, key=lambda row: row.get("growth", {}).get("rss", 0))
     grew = grown.get("growth", {}).get("rss", 0)
     return f"{words}; {_group(grown)} grew by {size(grew)}" if grew > 0 else words
@@ -68,9 +68,8 @@ def _by_stack(allocations: list[Mapping[str, Any]], seconds: float) -> str:
     first, hottest = allocations[0], _hottest(allocations[0])
     if hottest is None:
         return f"Nothing that was allocated in {duration(seconds)} is still in use."
-    words = (
-        f"{hottest['self_share'] * 100:.0f} % of {size(first['total'])} in use was allocated in {_function(hottest)}"
-    )
+    share = f"{hottest['self_share'] * 100:.0f} %"
+    words = f"{share} of {size(first['total'])} in use was allocated in {_function(hottest)}"
     grown = next((one for one in allocations if one["sample_type"]["name"] == "growth_space"), None)
     peak = next((one for one in allocations if one["sample_type"]["name"] == "peak_space"), None)
     if grown is not None:
@@ -103,7 +102,7 @@ def _whole(mappings: Mapping[str, Any]) -> str:
 
 def _cost(found: Mapping[str, Any]) -> str:
     pause_s, types = found["cost"]["pause_s"], found["types"] or {}
-    words = f"its main thread stood still for {pause_s * 1000:.0f} ms" if pause_s else "nothing stood still"
+    words = f"Its main thread stood still for {pause_s * 1000:.0f} ms" if pause_s else "Nothing stood still"
     words += f"; {found['cost']['slowdown']}" if found["cost"]["slowdown"] else ""
     words += f"; {types['cut']}" if types.get("cut") else ""
     return f"{words}; read by {found['engine']}"

@@ -30,7 +30,7 @@ IMPORT_PATIENCE_S = 30.0
 READ_S = 120.0
 MOST_BYTES = 1 << 30
 SLOWDOWN = "what allocates much ran at about half of its speed meanwhile"
-_ARENAS = "objects below 512 bytes count where CPython took a block for many of them"
+_ARENAS = "Objects below 512 bytes count where CPython took a block for many of them."
 # What is asked of `memray transform`, by what the columns are called.
 VIEWS = {"inuse": ["--leaks"], "peak": []}
 _DIST_INFO = re.compile(r"memray-(\d+(?:\.\d+)*)\.dist-info")

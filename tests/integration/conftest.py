@@ -110,6 +110,35 @@ def start() -> Iterator[Callable[..., subprocess.Popen[str]]]:
 
 
 @pytest.fixture
+def begin(home: Path) -> Iterator[Callable[..., subprocess.Popen[str]]]:
+    """Starts a program that says "ready"; its stderr is a file of the home."""
+    started: list[subprocess.Popen[str]] = []
+
+    def run(*command: str | Path, **options: Any) -> subprocess.Popen[str]:
+        with (home / "stderr").open("wb") as errors:
+            child = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors, text=True, **options)
+        started.append(child)
+        assert child.stdout is not None
+        assert child.stdout.readline() == "ready\n", (home / "stderr").read_text()
+        return child
+
+    yield run
+    for child in started:
+        child.kill()
+        child.communicate(timeout=TIMEOUT_S)
+
+
+@pytest.fixture(scope="session")
+def go_program(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The Go program, built."""
+    path = tmp_path_factory.mktemp("go") / "live"
+    environment = {**os.environ, "GOCACHE": str(path.parent / "cache"), "GO111MODULE": "off"}
+    command = [need("go"), "build", "-o", str(path), str(PROGRAMS / "profiled_live.go")]
+    subprocess.run(command, check=True, env=environment)
+    return path
+
+
+@pytest.fixture
 def enlist(home: Path) -> Callable[..., Target]:
     """Registers a process as an agent does; with a black box for each pid that is said to be linked."""
 

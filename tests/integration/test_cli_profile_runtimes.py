@@ -10,7 +10,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -27,25 +27,6 @@ Start = Callable[..., subprocess.Popen[str]]
 
 
 @pytest.fixture
-def begin(home: Path) -> Iterator[Start]:
-    """Starts a program that says "ready"; its stderr is a file of the home."""
-    started: list[subprocess.Popen[str]] = []
-
-    def run(*command: str | Path, **options: Any) -> subprocess.Popen[str]:
-        with (home / "stderr").open("wb") as errors:
-            child = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors, text=True, **options)
-        started.append(child)
-        assert child.stdout is not None
-        assert child.stdout.readline() == "ready\n", (home / "stderr").read_text()
-        return child
-
-    yield run
-    for child in started:
-        child.kill()
-        child.communicate(timeout=TIMEOUT_S)
-
-
-@pytest.fixture
 def node(begin: Start) -> Callable[..., subprocess.Popen[str]]:
     """A Node that computes, with its inspector at a port of its own when it is opened.
 
@@ -53,16 +34,6 @@ def node(begin: Start) -> Callable[..., subprocess.Popen[str]]:
     """
     apart, program = "--max-inlined-bytecode-size=0", str(PROGRAMS / "profiled_live.js")
     return lambda *options, **more: begin(need("node"), apart, *(options or ("--inspect-port=0",)), program, **more)
-
-
-@pytest.fixture(scope="session")
-def go_program(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The Go program, built."""
-    path = tmp_path_factory.mktemp("go") / "live"
-    environment = {**os.environ, "GOCACHE": str(path.parent / "cache"), "GO111MODULE": "off"}
-    command = [need("go"), "build", "-o", str(path), str(PROGRAMS / "profiled_live.go")]
-    subprocess.run(command, check=True, env=environment)
-    return path
 
 
 def profile(home: Path) -> Profile:

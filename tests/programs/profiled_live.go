@@ -1,4 +1,4 @@
-// Computes for ever, and serves its profiles at a port of its own.
+// Computes for ever, keeps a little more with each turn, and serves its profiles at a port of its own.
 package main
 
 import (
@@ -8,7 +8,15 @@ import (
 	_ "net/http/pprof"
 )
 
-var sum int
+var (
+	sum  int
+	kept [][]byte
+)
+
+//go:noinline
+func keep(size int) {
+	kept = append(kept, make([]byte, size))
+}
 
 //go:noinline
 func hottest(n int) {
@@ -24,7 +32,9 @@ func main() {
 	}
 	go http.Serve(listener, nil)
 	fmt.Println("ready")
+	keep(32 << 20)
 	for {
 		hottest(1000000)
+		keep(1 << 10)
 	}
 }
