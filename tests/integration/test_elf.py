@@ -16,7 +16,7 @@ from machine import TIMEOUT_S, need
 from unit.report.factory import maps_of_this_process
 
 from diag.evidence import Mapped
-from diag.report import elf
+from diag.report import foreign
 from diag.report.demangle import demangle
 from diag.report.elf import Symbolizer, build_id
 
@@ -171,7 +171,7 @@ def test_too_large_a_file_is_left_alone(tmp_path: Path) -> None:
     """A file above the size limit is not parsed, however good its start is."""
     path = tmp_path / "large"
     path.write_bytes(Path(LIBC).read_bytes())
-    os.truncate(path, elf.MAX_FILE_BYTES + 1)
+    os.truncate(path, foreign.MAX_FILE_BYTES + 1)
     assert build_id(str(path)) is None
 
 
