@@ -41,7 +41,7 @@ class Held:
     share: float
     count: int
     grown: int | None = None
-    more: int | None = None
+    more: int = 0
     sizes: tuple[int, ...] = ()
 
 
@@ -142,8 +142,8 @@ def _row(one: Mapping[str, Any], measure: str) -> Held:
         size=_whole(one.get(measure)),
         share=0.0,
         count=_whole(one.get("count") if "count" in one else one.get("length", one.get("mappings"))),
-        grown=_whole(growth[measure]) if measure in growth else None,
-        more=_whole(growth["count"]) if "count" in growth else None,
+        grown=_whole(growth.get(measure)) if growth else None,
+        more=_whole(growth.get("count")),
         sizes=tuple(_whole(one.get(name)) for name in ("pss", "private_dirty", "swap")),
     )
 

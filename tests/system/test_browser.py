@@ -12,6 +12,7 @@ import captured
 import deaths
 import overheard
 import pytest
+import remembered
 import told
 from buckets import oss_bucket
 from machine import TIMEOUT_S, need
@@ -446,6 +447,25 @@ def test_a_profile_is_read_without_scripts(viewer: Running, browser: Browser) ->
     expect(page.get_by_role("heading", level=1)).to_have_text("What changed")
     expect(page.locator("svg.icicle svg.grew").first).to_be_visible()
     context.close()
+
+
+def test_memory_is_read_and_drawn(viewer: Running, page: Page, complaints: list[str]) -> None:
+    """Who holds it, by what it grew, where it was allocated; it fits a phone; the flame graph is there."""
+    profile = remembered.heap()
+    made = remembered.made(remembered.told(profile), profile)
+    viewer.deliver(made)
+
+    page.goto(f"{viewer.url}captures/{made.id}")
+    expect(page.get_by_role("heading", name="Who holds the memory")).to_be_visible()
+    expect(page.locator("svg.icicle svg").first).to_be_visible()
+    expect(page.locator("#types")).to_contain_text("shop.Order")
+    expect(page.locator("#mappings")).to_contain_text("libshop.so")
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    page.locator("iframe.flamegraph").scroll_into_view_if_needed()
+    expect(page.frame_locator("iframe.flamegraph").get_by_text("Left Heavy")).to_be_visible()
+    page.set_viewport_size({"width": NARROW, "height": 900})
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    assert complaints == []
 
 
 CAST = [
