@@ -55,7 +55,7 @@ def refine(collected: Collected, why: str) -> Refined:
         "why": redactor.text(why),
         "duration_s": told.get("duration_s") or told["mappings"]["apart_s"],
         "mappings": _named(told["mappings"], "groups", redactor),
-        "types": types and _named({**types, "rows": types["rows"][:MOST_TYPES]}, "rows", redactor),
+        "types": types and _types(types, redactor),
         "heap": told.get("heap"),
         "allocations": _allocations(profile),
         "note": told.get("note", ""),
@@ -114,7 +114,18 @@ def _snapshot(collected: Collected) -> Snapshot | None:
 def _types_of(snapshot: Snapshot) -> dict[str, Any]:
     found = heapsnapshot.types(snapshot)
     rows = [{"name": name, "count": count, "bytes": size} for name, count, size in found]
-    return {"rows": rows, "objects": sum(row[1] for row in found), "bytes": sum(row[2] for row in found), "cut": ""}
+    return {
+        "rows": rows,
+        "objects": sum(row[1] for row in found),
+        "bytes": sum(row[2] for row in found),
+        "largest": [],
+        "cut": "",
+    }
+
+
+def _types(types: Mapping[str, Any], redactor: Redactor) -> dict[str, Any]:
+    kept = _named({**types, "rows": types["rows"][:MOST_TYPES]}, "rows", redactor)
+    return _named(kept, "largest", redactor)
 
 
 def _named(table: Mapping[str, Any], rows: str, redactor: Redactor) -> dict[str, Any]:

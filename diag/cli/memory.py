@@ -17,6 +17,7 @@ from diag.cli.instances import complete
 from diag.cli.output import check_writable, print_json, write_private
 from diag.collectors.asked import LONGEST_S, MemoryAsked
 from diag.collectors.collector import COLLECTORS
+from diag.collectors.questions import NotAnswered
 from diag.errors import UsageError
 from diag.profiles import formats
 
@@ -64,18 +65,28 @@ def memory(
     subject = taking.subject_of(target)
     if snapshot and subject.language != "node":
         raise UsageError(f"--snapshot is for Node, and pid {subject.pid} is {subject.runtime or 'unknown'}.")
-    collector, why = taking.choose("memory", "node" if snapshot else engine, asked, subject)
-    click.echo(why, err=True)
-    with taking.watching(f"memory of {target.name}") as watch:
-        taken = take(
-            collector,
-            subject,
-            kind="memory",
-            settings=settings,
-            watch=watch,
-            refine=refining(why),
-            witness=lambda: taking.witness(target, not instance.isdecimal()),
-        )
+
+    def taken_by(name: str) -> Taken:
+        collector, why = taking.choose("memory", name, asked, subject)
+        click.echo(why, err=True)
+        with taking.watching(f"memory of {target.name}") as watch:
+            return take(
+                collector,
+                subject,
+                kind="memory",
+                settings=settings,
+                watch=watch,
+                refine=refining(why),
+                witness=lambda: taking.witness(target, not instance.isdecimal()),
+            )
+
+    try:
+        taken = taken_by("node" if snapshot else engine)
+    except NotAnswered as error:
+        if engine != "auto":
+            raise
+        click.echo(f"{error} Its mappings are read instead.", err=True)
+        taken = taken_by("smaps")
     written = _written(taken, form, output, target)
     if as_json:
         summary = json.loads((taken.folder / NAME).read_bytes())

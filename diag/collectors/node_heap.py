@@ -9,7 +9,7 @@ from typing import Any
 
 from diag.collectors import inspector
 from diag.collectors.asked import MemoryAsked
-from diag.collectors.collector import Collected, Made, Subject, Watch
+from diag.collectors.collector import LOOK_EVERY_S, Collected, Made, Subject, Watch
 from diag.collectors.inspector import Gone, Inspector
 from diag.collectors.mappings import Mappings
 from diag.errors import ToolFailed, UsageError
@@ -85,12 +85,10 @@ class _Recording:
         began, started, wanted_s = time.monotonic(), time.time(), self._asked.recorded_s
         self._standing(session, "HeapProfiler.startSampling", samplingInterval=INTERVAL_BYTES)
         path = self._folder / ".node.heapprofile"
-        while (left := wanted_s - (time.monotonic() - began)) > 0 and not watch.stop.is_set():
-            until = min(left, LOOK_S)
-            looked = time.monotonic()
-            while (passed := time.monotonic() - looked) < until and not watch.stop.is_set():
-                watch.show((time.monotonic() - began) / wanted_s, "sampling allocations")
-                watch.stop.wait(min(0.1, until - passed))
+        while time.monotonic() < began + wanted_s and not watch.stop.is_set():
+            until = min(began + wanted_s, time.monotonic() + LOOK_S)
+            while time.monotonic() < until and not watch.stop.wait(LOOK_EVERY_S):
+                watch.show((time.monotonic() - began) / wanted_s, "V8 samples its allocations")
             path.write_text(json.dumps(self._standing(session, "HeapProfiler.getSamplingProfile")["profile"]))
             self.recorded_s = time.monotonic() - began
             self.made = [Made(path, "profile", "heapprofile", "application/json", started)]

@@ -32,6 +32,7 @@ PAGE_OF = {
     "run": "catching-crashes.md",
     "report": "live-reports.md",
     "profile": "profiling.md",
+    "memory": "memory.md",
     "exec": "exec.md",
     "shell": "exec.md",
     "ps": "live-reports.md",
