@@ -7,6 +7,7 @@ from typing import Any
 
 from diag.report.reading import duration
 
+OWN_SHARE = 0.1
 # What the columns of a memory profile say, in words.
 COLUMNS = {
     "inuse_space": "in use, by where it was allocated",
@@ -109,9 +110,10 @@ def _cost(found: Mapping[str, Any]) -> str:
 
 
 def _hottest(allocations: Mapping[str, Any]) -> Mapping[str, Any] | None:
-    told = allocations["facts"]
-    hottest: Mapping[str, Any] | None = told["hottest_in_app"] or told["hottest"]
-    return hottest if hottest and hottest["self"] > 0 else None
+    """The function that holds most; the program's own one that does, where that is a good part of all."""
+    hottest, own = (allocations["facts"][name] for name in ("hottest", "hottest_in_app"))
+    found: Mapping[str, Any] | None = own if own and own["self_share"] >= OWN_SHARE else hottest
+    return found if found and found["self"] > 0 else None
 
 
 def _function(row: Mapping[str, Any]) -> str:

@@ -17,7 +17,7 @@ from diag.model import Missing
 
 MOST_OBJECTS = 10_000_000
 LIMIT_S = 2.0
-PATIENCE_S = 10.0
+PATIENCE_S = 6.0
 NOTE = "Counted is what containers hold that the collector knows; what C code keeps for itself is in the mappings."
 _ROWS = 2000
 _BYTES_A_SECOND = 25_000_000  # of objects, on a machine that is busy

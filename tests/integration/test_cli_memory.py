@@ -205,6 +205,21 @@ def test_auto_takes_memray_or_counts(growing: Callable, machine: Machine) -> Non
     assert "pip install 'memray>=" in refused.stderr
 
 
+def test_a_main_thread_that_does_not_come_back(machine: Machine) -> None:
+    """Where the probe does not answer `auto` takes the mappings, and says why."""
+    process = machine.start(
+        python("3.11"), program("asked.py"), "stuck", flags=("--name", "shop"), stdin=subprocess.PIPE
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == "ready\n"
+
+    ended = machine.diag("memory", "shop", "--json")
+
+    assert ended.status == 0, ended.stderr
+    assert "does not come back" in ended.stderr
+    assert json.loads(ended.stdout)["engine"] == "smaps"
+
+
 @pytest.mark.parametrize(("engine", "on"), [("tracemalloc", TRACING), ("memray", TRACKING)])
 def test_a_killed_diag_leaves_nothing_on(
     engine: str, on: str, growing: Callable, machine: Machine, wait_for: Callable

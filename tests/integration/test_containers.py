@@ -52,6 +52,16 @@ def test_report_and_doctor_look_inside(podman: Podman, diag: Callable, unique: s
     assert "user" in checks["exec"]["what"]
 
 
+def test_memory_of_a_container(podman: Podman, diag: Callable, unique: str) -> None:
+    """Its mappings are read from here, with the paths that it has itself."""
+    podman.run(unique)
+
+    found = json.loads(diag("memory", unique, "--json").stdout)
+
+    assert found["engine"] == "smaps"
+    assert any("python3.8" in group["name"] for group in found["mappings"]["groups"])
+
+
 def test_ps_names_the_container(podman: Podman, diag: Callable, unique: str) -> None:
     """Each process says in which container it runs; the table has a column for it."""
     pid = podman.run(unique)
