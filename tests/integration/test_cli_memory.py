@@ -207,13 +207,16 @@ def test_auto_takes_memray_or_counts(growing: Callable, machine: Machine) -> Non
 
 def test_a_main_thread_that_does_not_come_back(machine: Machine) -> None:
     """Where the probe does not answer `auto` takes the mappings, and says why."""
-    process = machine.start(
-        python("3.11"), program("asked.py"), "stuck", flags=("--name", "shop"), stdin=subprocess.PIPE
-    )
+    stuck = [python("3.11"), program("asked.py"), "stuck"]
+    process = machine.start(*stuck, flags=("--name", "shop"), stdin=subprocess.PIPE)
     assert process.stdout is not None
     assert process.stdout.readline() == "ready\n"
-
-    ended = machine.diag("memory", "shop", "--json")
+    try:
+        ended = machine.diag("memory", "shop", "--json")
+    finally:
+        # Nothing but a signal ends it, and the agent ends when it has ended.
+        for child in Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split():
+            os.kill(int(child), signal.SIGKILL)
 
     assert ended.status == 0, ended.stderr
     assert "does not come back" in ended.stderr
