@@ -21,7 +21,7 @@ from typing import Any, NoReturn, Self
 from diag.collectors import questions
 from diag.collectors.collector import Subject
 from diag.collectors.questions import Answer, NotAnswered
-from diag.errors import DiagError, NoSuchInstance
+from diag.errors import Busy, DiagError, NoSuchInstance
 from diag.model import Instance
 
 KEEPS_ON_S = 3600.0
@@ -76,9 +76,17 @@ class Kept:
     def ask(self, do: str, arguments: Mapping[str, Any] | None = None, *, patience_s: float) -> Any:
         """What the probe answers to this way of the question. Raises what `questions.ask` does."""
         told = {"do": do, "token": self._token, **(arguments or {})}
-        answer: Answer = questions.ask(self._subject, self._question, told, patience_s=patience_s)
-        self.held_s += answer.held_s
-        return answer.value
+        until = time.monotonic() + patience_s
+        while True:
+            try:
+                answer: Answer = questions.ask(self._subject, self._question, told, patience_s=patience_s)
+            except Busy:  # another diag asks something: a moment, as a rule
+                if time.monotonic() > until:
+                    raise
+                time.sleep(AGAIN_S / 10)
+            else:
+                self.held_s += answer.held_s
+                return answer.value
 
     def end(self, do: str, arguments: Mapping[str, Any] | None = None, *, patience_s: float) -> Any:
         """What the probe answers to the way that ends it; None where the process has ended by itself.

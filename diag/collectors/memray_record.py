@@ -24,8 +24,9 @@ from diag.collectors.objects import check_python
 from diag.collectors.proc import still_runs
 from diag.collectors.tracemalloc_record import GONE, STOP_PATIENCE_S, check_recorded
 from diag.errors import ToolFailed, ToolMissing
+from diag.model import Missing
 
-OLDEST = (1, 8)  # it has the file format of sums
+OLDEST = (1, 17)  # it has a file format of sums, and can be kept from the program's stderr
 IMPORT_PATIENCE_S = 30.0
 READ_S = 120.0
 MOST_BYTES = 1 << 30
@@ -58,7 +59,7 @@ class Memray:
         if _numbers(version) < OLDEST:
             words = f"memray {version} of process {subject.pid} is too old."
             raise ToolMissing(words, f"Where the program runs: pip install -U 'memray>={_dotted(OLDEST)}'")
-        _tool(version)
+        tool(version)
         return (
             f"memray {version} in the program tracks every allocation for {self._asked.recorded_s} s; what allocates "
             "much runs at about half of its speed meanwhile"
@@ -80,9 +81,13 @@ class Memray:
             copy = folder / ".memray.bin"
             if ended:
                 _copy(path, copy)
-        version, missing = started["version"], () if ended else (GONE,)
-        made = [_view(name, copy, version, began_at) for name in VIEWS] if ended else []
+        version, made, missing = started["version"], list[Made](), tuple[Missing, ...]()
+        try:
+            made += [_view(name, copy, version, began_at) for name in VIEWS] if ended else ()
+        except ToolFailed as error:
+            missing = (Missing("memory.allocations", f"{error} {error.help_text}"),)
         copy.unlink(missing_ok=True)
+        missing += () if ended else (GONE,)
         facts = {"mappings": mappings.told(), "duration_s": seconds, "slowdown": SLOWDOWN, "note": _ARENAS}
         return Collected(tuple(made), f"memray {version}", facts, kept.held_s, (*missing, *mappings.missing))
 
@@ -99,12 +104,17 @@ def installed(subject: Subject) -> str | None:
     return None
 
 
-def _tool(version: str) -> str:
-    """memray beside diag. Raises ToolMissing."""
-    path = external.find("memray")
+def tool(version: str) -> str:
+    """memray beside diag, which reads files of its own version alone. Raises ToolMissing."""
+    path, advice = external.find("memray"), f"Where diag is: pip install memray=={version}"
     if path is None:
-        words = "memray is not beside diag, and nothing else reads its files."
-        raise ToolMissing(words, f"Where diag is: pip install memray=={version}")
+        raise ToolMissing("memray is not beside diag, and nothing else reads its files.", advice)
+    beside = external.run([path, "--version"], timeout_s=READ_S).stdout.decode("utf-8", "replace").strip()
+    if beside.split(".")[:2] != version.split(".")[:2]:
+        words = (
+            f"memray is {version} in the program and {beside or 'unknown'} beside diag, which cannot read its files."
+        )
+        raise ToolMissing(words, advice)
     return path
 
 
@@ -140,12 +150,11 @@ def _copy(path: Path, copy: Path) -> None:
 def _view(name: str, file: Path, version: str, began_at: float) -> Made:
     """What memray makes of its file. Raises ToolFailed."""
     path = file.with_name(f".memray.{name}.csv")
-    command = [_tool(version), "transform", "csv", "-f", "-o", str(path), *VIEWS[name], str(file)]
+    command = [tool(version), "transform", "csv", "-f", "-o", str(path), *VIEWS[name], str(file)]
     ran = external.run(command, timeout_s=READ_S)
     if ran.status != 0 or not path.exists():
         said = ran.stderr or ran.stdout.decode("utf-8", "replace")[-200:] or f"exit status {ran.status}"
-        advice = f"memray reads files of its own version alone. Where diag is: pip install memray=={version}"
-        raise ToolFailed(f"memray cannot read what memray {version} wrote: {said}", advice)
+        raise ToolFailed(f"memray cannot read what memray {version} wrote: {said}")
     return Made(path, "profile", f"memray {name}", "text/csv", began_at)
 
 

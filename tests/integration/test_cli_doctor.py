@@ -23,6 +23,7 @@ from diag.spool import Spool, id_of
 
 MACHINE = [
     "stacks",
+    "memray",
     "permission",
     "/proc",
     "exit status",

@@ -191,6 +191,7 @@ def test_memray_for_a_time(growing: Callable, machine: Machine) -> None:
         assert below(one, "<module>", column) == pytest.approx(one.total(one.column(column)), rel=0.2)
     assert list((machine.home / "run/diag").glob("*/memray.*")) == []
     assert machine.only_capture()["incomplete"] == []
+    assert child.communicate(timeout=TIMEOUT_S) == ("", "")  # memray says nothing in its name
 
 
 def test_auto_takes_memray_or_counts(growing: Callable, machine: Machine) -> None:

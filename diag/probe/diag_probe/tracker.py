@@ -4,6 +4,7 @@ import os
 import sys
 from _thread import allocate_lock, start_new_thread
 
+SILENT, WARNING = 100, 30  # levels of logging; the second is memray's own default
 state = {}  # "token" of the diag that looks, "tracker"
 of_parents = []  # their trackers: memray has let go of them in a fork, and nobody may end them here
 
@@ -35,13 +36,16 @@ def start(frame, arguments):
         raise NotNow("the program was importing a module at that moment")
     import memray
 
-    destination = memray.FileDestination(arguments["file"], overwrite=True, compress_on_exit=False)
-    tracker = memray.Tracker(
-        destination=destination,
-        memory_interval_ms=1000,
-        file_format=memray.FileFormat.AGGREGATED_ALLOCATIONS,
-    )
-    enter_beside(tracker)
+    memray.set_log_level(SILENT)  # what it has to say it would say on the program's stderr
+    try:
+        tracker = memray.Tracker(
+            destination=memray.FileDestination(arguments["file"], overwrite=True, compress_on_exit=False),
+            memory_interval_ms=1000,
+            file_format=memray.FileFormat.AGGREGATED_ALLOCATIONS,
+        )
+        enter_beside(tracker)
+    finally:
+        memray.set_log_level(WARNING)
     state.update(token=arguments["token"], tracker=tracker)
     return {"version": memray.__version__}
 
