@@ -13,12 +13,13 @@ from diag.capture.take import During, File, Refined
 from diag.collectors.collector import Collected, Made
 from diag.errors import BadProfile
 from diag.model import Cost, Missing
+from diag.probe import FOLDER
 from diag.profiles import formats, heapsnapshot, memray
 from diag.profiles.growth import grown
 from diag.profiles.heapsnapshot import Snapshot
 from diag.profiles.model import Profile, Recording
 from diag.profiles.summary import summary
-from diag.profiles.transform import aggregate, merge
+from diag.profiles.transform import aggregate, merge, select
 from diag.redact import Redactor
 
 NAME = "memory.json"
@@ -78,6 +79,7 @@ def _profile(collected: Collected, redactor: Redactor) -> Profile | None:
         whole = grown(*found)
     else:
         whole = aggregate(merge(found)) if len(found) > 1 else found[0]
+    whole = select(whole, without=lambda frame: frame.file.startswith(f"{FOLDER}/"))  # what the probe itself took
     engine, _, version = collected.engine.partition(" ")
     recording = Recording(engine=engine, version=version, mode="memory", cost=Cost(pause_s=collected.pause_s))
     seconds = float(collected.facts.get("duration_s") or 0.0)

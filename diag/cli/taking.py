@@ -76,6 +76,8 @@ def choose(kind: str, engine: str, asked: Any, subject: Subject) -> tuple[Collec
         candidate = collectors.collector(kind, name)(asked)
         try:
             words = candidate.check(subject)
+        except NoSuchInstance:
+            raise
         except DiagError as error:
             refused.append((name, error))
             continue

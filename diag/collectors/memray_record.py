@@ -59,7 +59,7 @@ class Memray:
         if _numbers(version) < OLDEST:
             words = f"memray {version} of process {subject.pid} is too old."
             raise ToolMissing(words, f"Where the program runs: pip install -U 'memray>={_dotted(OLDEST)}'")
-        tool(version)
+        check_tool(version)
         return (
             f"memray {version} in the program tracks every allocation for {self._asked.recorded_s} s; what allocates "
             "much runs at about half of its speed meanwhile"
@@ -104,8 +104,8 @@ def installed(subject: Subject) -> str | None:
     return None
 
 
-def tool(version: str) -> str:
-    """memray beside diag, which reads files of its own version alone. Raises ToolMissing."""
+def check_tool(version: str) -> None:
+    """Whether memray is beside diag; it reads files of its own version alone. Raises ToolMissing."""
     path, advice = external.find("memray"), f"Where diag is: pip install memray=={version}"
     if path is None:
         raise ToolMissing("memray is not beside diag, and nothing else reads its files.", advice)
@@ -115,7 +115,6 @@ def tool(version: str) -> str:
             f"memray is {version} in the program and {beside or 'unknown'} beside diag, which cannot read its files."
         )
         raise ToolMissing(words, advice)
-    return path
 
 
 @contextmanager
@@ -150,7 +149,7 @@ def _copy(path: Path, copy: Path) -> None:
 def _view(name: str, file: Path, version: str, began_at: float) -> Made:
     """What memray makes of its file. Raises ToolFailed."""
     path = file.with_name(f".memray.{name}.csv")
-    command = [tool(version), "transform", "csv", "-f", "-o", str(path), *VIEWS[name], str(file)]
+    command = [external.find("memray") or "memray", "transform", "csv", "-f", "-o", str(path), *VIEWS[name], str(file)]
     ran = external.run(command, timeout_s=READ_S)
     if ran.status != 0 or not path.exists():
         said = ran.stderr or ran.stdout.decode("utf-8", "replace")[-200:] or f"exit status {ran.status}"

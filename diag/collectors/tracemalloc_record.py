@@ -17,14 +17,12 @@ from diag.collectors.objects import check_python
 from diag.collectors.proc import read_process, still_runs
 from diag.errors import UsageError
 from diag.model import Missing
-from diag.probe import FOLDER
 
 DEPTH = 8  # each frame costs again: 25 halve the speed that 8 leave
 PATIENCE_S = 15.0
 STOP_PATIENCE_S = 120.0
 ADD_UP_S = 3.0
 MOST_BYTES = 256 * 1024 * 1024  # of traces, about three million allocations
-_PROBE = f"{FOLDER}/"
 _LIMITS = {"seconds": ADD_UP_S, "memory": MOST_BYTES, "rows": 5000}
 GONE = Missing("memory.allocations", "the process, or the recording in it, ended before it was asked for")
 SLOWDOWN = "what allocates much ran at a tenth of its speed or less meanwhile"
@@ -89,9 +87,8 @@ def _table(found: Any, twice: bool, folder: str) -> dict[str, Any]:
     def whole(file: str) -> str:
         return file if file.startswith("<") else posixpath.join(folder, file)
 
-    kept = [row for row in found["rows"] if not row[4] or not row[4][0][0].startswith(_PROBE)]
-    stacks = [[["", whole(file), line] for file, line in row[4]] for row in kept]
-    rows = [[number, *row[:4]] for number, row in enumerate(kept)]
+    stacks = [[["", whole(file), line] for file, line in row[4]] for row in found["rows"]]
+    rows = [[number, *row[:4]] for number, row in enumerate(found["rows"])]
     return {"twice": twice, "stacks": [*stacks, []], "rows": [*rows, [len(stacks), *found["rest"]]]}
 
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from diag.model import Cost
 from diag.profiles.builder import Builder
-from diag.profiles.model import NO_TIME, SAMPLES, Labels, Profile, Recording, SampleType
+from diag.profiles.model import NO_TIME, SAMPLES, Frame, Labels, Profile, Recording, SampleType
 
 
 def aggregate(profile: Profile) -> Profile:
@@ -36,15 +36,19 @@ def select(
     profile: Profile,
     *,
     labels: Callable[[Labels], bool] | None = None,
+    without: Callable[[Frame], bool] | None = None,
     start_ns: int | None = None,
     end_ns: int | None = None,
 ) -> Profile:
-    """Only the samples whose labels are wanted, and that were taken from `start_ns` to before `end_ns`.
+    """Only the samples whose labels are wanted, `without` any such frame, taken from `start_ns` to before `end_ns`.
 
     Moments count from the profile's start, as `times` does. A sample without a moment is in no window.
     """
     wanted = [labels is None or labels(one) for one in profile.label_sets]
-    kept: Iterable[int] = (index for index, tags in enumerate(profile.labels_of) if wanted[tags])
+    left_out = {number for number, frame in enumerate(profile.frames) if without and without(frame)}
+    whole = [left_out.isdisjoint(stack) for stack in profile.stacks]
+    pairs = zip(profile.labels_of, profile.stack_of, strict=True)
+    kept: Iterable[int] = (index for index, (tags, stack) in enumerate(pairs) if wanted[tags] and whole[stack])
     if start_ns is not None or end_ns is not None:
         times = profile.times or array("q", [NO_TIME]) * len(profile)
         low = NO_TIME + 1 if start_ns is None else start_ns

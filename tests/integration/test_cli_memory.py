@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,26 @@ from diag.profiles.model import Profile
 OWN = sys.executable  # the only interpreter here that has memray
 TRACING = "__import__('_tracemalloc').is_tracing()"
 TRACKING = "bool(getattr(sys.modules.get('diag_probe.tracker'), 'state', None))"
+ON = {"tracemalloc": TRACING, "memray": TRACKING, "objects": "'diag_probe.census' in sys.modules"}
+
+
+@dataclass
+class Recording:
+    """The program, and the diag that looks at it."""
+
+    child: subprocess.Popen[str]
+    process: subprocess.Popen[str]
+    engine: str
+
+    @property
+    def on(self) -> str:
+        """What the program is asked to learn whether it is recorded."""
+        return ON[self.engine]
+
+    @property
+    def is_on(self) -> bool:
+        """Whether it is; of a count, whether it has begun."""
+        return told(self.child, self.on) == "True"
 
 
 @pytest.fixture
@@ -34,17 +55,39 @@ def machine(home: Path) -> Iterator[Machine]:
 
 
 @pytest.fixture
-def growing(machine: Machine) -> Callable[..., subprocess.Popen[str]]:
-    """Starts the program that grows under `diag run`, as the instance `shop`."""
+def growing(machine: Machine, wait_for: Callable) -> Callable[..., subprocess.Popen[str]]:
+    """Starts the program that grows under `diag run`, as the instance `shop`, and waits until the agent knows it."""
 
     def start(interpreter: str, *options: str) -> subprocess.Popen[str]:
         command = [interpreter, *options, program("growing.py")]
         process = machine.start(*command, flags=("--name", "shop"), stdin=subprocess.PIPE)
         assert process.stdout is not None
         assert process.stdout.readline() == "ready\n"
+        wait_for(lambda: known(machine))
         return process
 
     return start
+
+
+@pytest.fixture
+def recording(machine: Machine, growing: Callable, wait_for: Callable) -> Callable[..., Recording]:
+    """Starts the program, and a capture of it by this engine that goes on until it is ended."""
+
+    def start(engine: str) -> Recording:
+        child = growing(OWN)
+        command = [*DIAG, "memory", "shop", "--engine", engine, "-d", "600"]
+        process = machine.start(*command, run=False)
+        one = Recording(child, process, engine)
+        wait_for(lambda: one.is_on or process.poll() is not None)
+        assert process.poll() is None, process.communicate()
+        return one
+
+    return start
+
+
+def known(machine: Machine) -> bool:
+    """Whether the agent has given the probe's box its final name, by which it is asked."""
+    return any((machine.home / "run/diag").glob("*/bb/[0-9]*.[0-9]*.bb"))
 
 
 def told(process: subprocess.Popen[str], expression: str) -> str:
@@ -158,7 +201,7 @@ def test_tracemalloc_for_a_time(version: str, growing: Callable, machine: Machin
     one = profile(machine)
     assert below(one, "load", "inuse_space") > 0.8 * one.total(one.column("inuse_space")) > 0
     assert below(one, "turn", "inuse_space") >= below(one, "load", "inuse_space")
-    assert not any("diag_probe" in frame.file for frame in one.frames if frame.function == "start")
+    assert not any("diag_probe" in frame.file for index in range(len(one)) for frame in one.frames_of(index))
     (collapsed,) = machine.home.glob("memory.shop.*.collapsed.txt")
     assert b"turn" in collapsed.read_bytes()
 
@@ -206,12 +249,13 @@ def test_auto_takes_memray_or_counts(growing: Callable, machine: Machine) -> Non
     assert "pip install 'memray>=" in refused.stderr
 
 
-def test_a_main_thread_that_does_not_come_back(machine: Machine) -> None:
+def test_a_main_thread_that_does_not_come_back(machine: Machine, wait_for: Callable) -> None:
     """Where the probe does not answer `auto` takes the mappings, and says why."""
     stuck = [python("3.11"), program("asked.py"), "stuck"]
     process = machine.start(*stuck, flags=("--name", "shop"), stdin=subprocess.PIPE)
     assert process.stdout is not None
     assert process.stdout.readline() == "ready\n"
+    wait_for(lambda: known(machine))
     try:
         ended = machine.diag("memory", "shop", "--json")
     finally:
@@ -224,81 +268,56 @@ def test_a_main_thread_that_does_not_come_back(machine: Machine) -> None:
     assert json.loads(ended.stdout)["engine"] == "smaps"
 
 
-@pytest.mark.parametrize(("engine", "on"), [("tracemalloc", TRACING), ("memray", TRACKING)])
+@pytest.mark.parametrize("engine", ["tracemalloc", "memray"])
 def test_a_killed_diag_leaves_nothing_on(
-    engine: str, on: str, growing: Callable, machine: Machine, wait_for: Callable
+    engine: str, recording: Callable, machine: Machine, wait_for: Callable
 ) -> None:
     """SIGKILL in the middle: what was started in the program is ended all the same, and its file goes."""
-    child = growing(OWN)
-    command = [*DIAG, "memory", "shop", "--engine", engine, "-d", "600"]
-    process = subprocess.Popen(command, env=machine.environment, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
-    try:
-        wait_for(lambda: told(child, on) == "True")
-    finally:
-        process.kill()
-        process.wait(TIMEOUT_S)
+    one = recording(engine)
 
-    wait_for(lambda: told(child, on) == "False")
+    one.process.kill()
 
+    wait_for(lambda: not one.is_on)
     wait_for(lambda: list((machine.home / "run/diag").glob("*/memray.*")) == [])
 
 
 @pytest.mark.parametrize("engine", ["tracemalloc", "memray"])
-def test_a_fork_is_not_traced(engine: str, growing: Callable, machine: Machine, wait_for: Callable) -> None:
+def test_a_fork_is_not_traced(engine: str, recording: Callable, machine: Machine) -> None:
     """A child that the program forks meanwhile is not traced: nobody would end that. Ctrl-C keeps what there is."""
-    child = growing(OWN)
-    on = {"tracemalloc": TRACING, "memray": TRACKING}[engine]
-    command = [*DIAG, "memory", "shop", "--engine", engine, "-d", "600"]
-    process = subprocess.Popen(
-        command, env=machine.environment, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    )
-    wait_for(lambda: told(child, on) == "True")
+    one = recording(engine)
 
-    assert told(child, f"told_by_a_child({on!r})") == "False"
+    assert told(one.child, f"told_by_a_child({one.on!r})") == "False"
 
-    process.send_signal(signal.SIGINT)
-    _, stderr = process.communicate(timeout=TIMEOUT_S)
-    assert process.returncode == 0, stderr
+    one.process.send_signal(signal.SIGINT)
+    _, stderr = one.process.communicate(timeout=TIMEOUT_S)
+    assert one.process.returncode == 0, stderr
     assert below(profile(machine), "load", "inuse_space") > 0
-    assert told(child, on) == "False"
+    assert not one.is_on
 
 
 @pytest.mark.parametrize("engine", ["objects", "tracemalloc", "memray"])
-def test_a_program_that_ends_meanwhile(engine: str, growing: Callable, machine: Machine, wait_for: Callable) -> None:
+def test_a_program_that_ends_meanwhile(engine: str, recording: Callable, machine: Machine) -> None:
     """What was seen until then is kept, and it is said what is missing."""
-    child = growing(OWN)
-    pid = int(told(child, "os.getpid()"))
-    command = [*DIAG, "memory", "shop", "--engine", engine, "-d", "600"]
-    process = subprocess.Popen(
-        command, env=machine.environment, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    )
-    if engine == "objects":
-        wait_for(lambda: "'diag_probe.census'" in told(child, "[one for one in sys.modules if 'census' in one]"))
-        told(child, "1")  # it has answered, so it is back from the count
-    else:
-        wait_for(lambda: told(child, {"tracemalloc": TRACING, "memray": TRACKING}[engine]) == "True")
+    one = recording(engine)
 
-    os.kill(pid, signal.SIGKILL)
+    os.kill(int(told(one.child, "os.getpid()")), signal.SIGKILL)
 
-    _, stderr = process.communicate(timeout=TIMEOUT_S)
-    assert process.returncode == 0, stderr
+    _, stderr = one.process.communicate(timeout=TIMEOUT_S)
+    assert one.process.returncode == 0, stderr
     assert "ended while it was captured" in stderr
     found = summary(machine)
     assert found["mappings"]["process"]["rss"] > 0
     assert bool(found["types"]) == (engine == "objects")
 
 
-def test_one_at_a_time(growing: Callable, machine: Machine, wait_for: Callable) -> None:
+def test_one_at_a_time(recording: Callable, machine: Machine) -> None:
     """A second capture of the process is refused in a sentence."""
-    child = growing(OWN)
-    command = [*DIAG, "memory", "shop", "--engine", "tracemalloc", "-d", "600"]
-    process = subprocess.Popen(command, env=machine.environment, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
-    wait_for(lambda: told(child, TRACING) == "True")
+    one = recording("tracemalloc")
 
     ended = machine.diag("memory", "shop", "--engine", "smaps")
 
-    process.send_signal(signal.SIGINT)
-    process.wait(TIMEOUT_S)
+    one.process.send_signal(signal.SIGINT)
+    one.process.communicate(timeout=TIMEOUT_S)
     assert ended.status == 1
     assert "Another capture" in ended.stderr
 
@@ -345,7 +364,7 @@ def test_shown_in_the_terminal(growing: Callable, machine: Machine) -> None:
     growing(OWN)
     assert machine.diag("memory", "shop", "--engine", "objects").status == 0
 
-    shown = machine.diag("show", machine.only_capture()["capture_id"])
+    shown = machine.diag("show", machine.only_capture()["capture_id"], "--all")
     doctor = machine.diag("doctor", "shop")
 
     assert shown.status == 0, shown.stderr
