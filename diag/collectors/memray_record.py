@@ -59,7 +59,7 @@ class Memray:
         if _numbers(version) < OLDEST:
             words = f"memray {version} of process {subject.pid} is too old."
             raise ToolMissing(words, f"Where the program runs: pip install -U 'memray>={_dotted(OLDEST)}'")
-        check_tool(version)
+        check_beside(version)
         return (
             f"memray {version} in the program tracks every allocation for {self._asked.recorded_s} s; what allocates "
             "much runs at about half of its speed meanwhile"
@@ -84,7 +84,7 @@ class Memray:
         version, made, missing = started["version"], list[Made](), tuple[Missing, ...]()
         try:
             made += [_view(name, copy, version, began_at) for name in VIEWS] if ended else ()
-        except ToolFailed as error:
+        except (ToolFailed, ToolMissing) as error:
             missing = (Missing("memory.allocations", f"{error} {error.help_text}"),)
         copy.unlink(missing_ok=True)
         missing += () if ended else (GONE,)
@@ -104,17 +104,25 @@ def installed(subject: Subject) -> str | None:
     return None
 
 
-def check_tool(version: str) -> None:
-    """Whether memray is beside diag; it reads files of its own version alone. Raises ToolMissing."""
-    path, advice = external.find("memray"), f"Where diag is: pip install memray=={version}"
+def beside(version: str) -> str:
+    """memray beside diag. Raises ToolMissing."""
+    path = external.find("memray")
     if path is None:
-        raise ToolMissing("memray is not beside diag, and nothing else reads its files.", advice)
-    beside = external.run([path, "--version"], timeout_s=READ_S).stdout.decode("utf-8", "replace").strip()
-    if beside.split(".")[:2] != version.split(".")[:2]:
-        words = (
-            f"memray is {version} in the program and {beside or 'unknown'} beside diag, which cannot read its files."
-        )
-        raise ToolMissing(words, advice)
+        raise ToolMissing("memray is not beside diag, and nothing else reads its files.", _advice(version))
+    return path
+
+
+def check_beside(version: str) -> None:
+    """Whether that reads what this version writes: files of its own version alone. Raises ToolMissing."""
+    ran = external.run([beside(version), "--version"], timeout_s=READ_S)
+    own = ran.stdout.decode("utf-8", "replace").strip()
+    if own.split(".")[:2] != version.split(".")[:2]:
+        words = f"memray is {version} in the program and {own or 'unknown'} beside diag, which cannot read its files."
+        raise ToolMissing(words, _advice(version))
+
+
+def _advice(version: str) -> str:
+    return f"Where diag is: pip install memray=={version}"
 
 
 @contextmanager
@@ -149,7 +157,7 @@ def _copy(path: Path, copy: Path) -> None:
 def _view(name: str, file: Path, version: str, began_at: float) -> Made:
     """What memray makes of its file. Raises ToolFailed."""
     path = file.with_name(f".memray.{name}.csv")
-    command = [external.find("memray") or "memray", "transform", "csv", "-f", "-o", str(path), *VIEWS[name], str(file)]
+    command = [beside(version), "transform", "csv", "-f", "-o", str(path), *VIEWS[name], str(file)]
     ran = external.run(command, timeout_s=READ_S)
     if ran.status != 0 or not path.exists():
         said = ran.stderr or ran.stdout.decode("utf-8", "replace")[-200:] or f"exit status {ran.status}"
