@@ -40,12 +40,12 @@ def refine(collected: Collected, why: str) -> Refined:
     told, profile = collected.facts, _profile(collected, redactor)
     types, files, missing = told.get("types"), list[File](), tuple[Missing, ...]()
     try:
-        snapshot = _snapshot(collected)
+        for made in (one for one in collected.files if one.format == "v8-heapsnapshot"):
+            snapshot = heapsnapshot.read(made.path.read_bytes())
+            types = _types_of(snapshot)
+            files.append(File(*_SNAPSHOT, heapsnapshot.blanked(snapshot, redactor.text)))
     except BadProfile as error:
-        snapshot, missing = None, (Missing("memory.snapshot", str(error)),)
-    if snapshot is not None:
-        types = _types_of(snapshot)
-        files.append(File(*_SNAPSHOT, heapsnapshot.blanked(snapshot, redactor.text)))
+        missing = (Missing("memory.snapshot", str(error)),)
     if profile is not None:
         content = formats.write(profile, "pprof")
         files.append(File("profile.pb.gz", "profile", "pprof", formats.CONTENT_TYPES["pprof"], content))
@@ -105,12 +105,6 @@ def _allocations(profile: Profile | None) -> list[dict[str, Any]]:
         return []
     names = [kind.name for kind in profile.sample_types]
     return [summary(profile, name) for name in TOLD if name in names]
-
-
-def _snapshot(collected: Collected) -> Snapshot | None:
-    """Node's heap snapshot, where there is one. Raises BadProfile."""
-    made = next((made for made in collected.files if made.format == "v8-heapsnapshot"), None)
-    return heapsnapshot.read(made.path.read_bytes()) if made else None
 
 
 def _types_of(snapshot: Snapshot) -> dict[str, Any]:

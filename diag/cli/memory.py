@@ -18,9 +18,10 @@ from diag.cli.output import check_writable, print_json, write_private
 from diag.collectors.asked import LONGEST_S, MemoryAsked
 from diag.collectors.collector import COLLECTORS
 from diag.collectors.questions import NotAnswered
-from diag.errors import UsageError
+from diag.errors import DiagError, UsageError
 from diag.profiles import formats
 
+WITHOUT_STACKS = ("objects", "smaps")
 _ENGINES = click.Choice(["auto", *COLLECTORS["memory"]])
 _FORMATS = click.Choice([*formats.WRITERS, "json"])
 _FILE = click.Path(path_type=Path, dir_okay=False)
@@ -68,6 +69,8 @@ def memory(
 
     def taken_by(name: str) -> Taken:
         collector, why = taking.choose("memory", name, asked, subject)
+        if collector.engine in WITHOUT_STACKS and form in formats.WRITERS:
+            raise UsageError(f"{collector.engine} has no stacks to write as {form}.", "-f json writes what there is.")
         click.echo(why, err=True)
         with taking.watching(f"memory of {target.name}") as watch:
             return take(
@@ -95,7 +98,7 @@ def memory(
 
 
 def _written(taken: Taken, form: str | None, output: Path | None, target: Target) -> str | None:
-    """The file that was asked for, by -f or -o. Raises UsageError where it has no stacks to write."""
+    """The file that was asked for, by -f or -o. Raises DiagError where there are no stacks to write."""
     if form is None and output is None:
         return None
     profile = taken.folder / "profile.pb.gz"
@@ -106,8 +109,8 @@ def _written(taken: Taken, form: str | None, output: Path | None, target: Target
         write_private(path, (taken.folder / NAME).read_bytes())
         return str(path)
     if not profile.exists():
-        words = f"It was taken and is kept ({taken.capture.capture_id}), but it has no stacks to write as {form}."
-        raise UsageError(words, "-f json writes what there is.")
+        words = f"It was taken and is kept ({taken.capture.capture_id}), but there are no stacks to write as {form}."
+        raise DiagError(words, "-f json writes what there is.")
     content = profile.read_bytes()
     write_private(path, content if form == "pprof" else formats.write(formats.read(content, "pprof"), form))
     return str(path)
