@@ -81,7 +81,9 @@ class Memray:
             copy = folder / ".memray.bin"
             if ended:
                 _copy(path, copy)
-        version, made, missing = started["version"], list[Made](), tuple[Missing, ...]()
+        with questions.making_sense("memray"):
+            version = str(started["version"])
+        made, missing = list[Made](), tuple[Missing, ...]()
         try:
             made += [_view(name, copy, version, began_at) for name in VIEWS] if ended else ()
         except (ToolFailed, ToolMissing) as error:

@@ -61,7 +61,8 @@ class Objects:
                 except DiagError as error:
                     missing.append(Missing("memory.growth", f"the second count could not be had: {error}"))
             seconds = time.monotonic() - began if len(counts) > 1 else 0.0
-        found = types([one.value for one in counts])
+        with questions.making_sense("objects"):
+            found = types([one.value for one in counts])
         facts = {"mappings": mappings.told(), "duration_s": seconds, "types": found, "note": NOTE}
         if found["cut"]:
             missing.append(Missing("memory.types", found["cut"]))
@@ -78,8 +79,8 @@ def check_python(subject: Subject) -> None:
 def types(counts: list[Any]) -> dict[str, Any]:
     """The last count as a table, most bytes first; with `growth` where both of two are whole."""
     last, cut = counts[-1], next(filter(None, map(_cut, counts)), "")
-    table: dict[str, Any] = {name: last[name] for name in ("objects", "bytes", "frozen")}
-    largest = [{"name": _name(*row[:2]), "bytes": row[2], "length": row[3]} for row in last["largest"]]
+    table: dict[str, Any] = {name: int(last[name]) for name in ("objects", "bytes", "frozen")}
+    largest = [{"name": _name(*row[:2]), "bytes": int(row[2]), "length": int(row[3])} for row in last["largest"]]
     after = _by_name(last)
     rows: list[dict[str, Any]] = [{"name": name, "count": one[0], "bytes": one[1]} for name, one in after.items()]
     if len(counts) > 1 and not cut:
@@ -88,7 +89,7 @@ def types(counts: list[Any]) -> dict[str, Any]:
         for row in rows:
             count, size = before.get(row["name"], (0, 0))
             row["growth"] = {"count": row["count"] - count, "bytes": row["bytes"] - size}
-        table["growth"] = {name: last[name] - counts[0][name] for name in ("objects", "bytes")}
+        table["growth"] = {name: int(last[name]) - int(counts[0][name]) for name in ("objects", "bytes")}
     return {"rows": rows, **table, "largest": largest, "cut": cut}
 
 
@@ -97,16 +98,18 @@ def _by_name(count: Any) -> dict[str, tuple[int, int]]:
     sums: dict[str, tuple[int, int]] = {}
     for module, name, number, size in count["rows"]:
         known = sums.get(_name(module, name), (0, 0))
-        sums[_name(module, name)] = known[0] + number, known[1] + size
+        sums[_name(module, name)] = known[0] + int(number), known[1] + int(size)
     return dict(sorted(sums.items(), key=lambda row: -row[1][1]))
 
 
 def _count(subject: Subject) -> questions.Answer:
     limits = {"objects": MOST_OBJECTS, "seconds": LIMIT_S, "rows": _ROWS}
     answer = questions.ask(subject, "objects", limits, patience_s=PATIENCE_S)
-    if answer.value["cut"] == "objects":
+    with questions.making_sense("objects"):
+        too_many, left = answer.value["cut"] == "objects", int(answer.value["left"])
+    if too_many:
         raise ToolFailed(
-            f"Process {subject.pid} has about {answer.value['left']:,} objects; {MOST_OBJECTS:,} are counted at most.",
+            f"Process {subject.pid} has about {left:,} objects; {MOST_OBJECTS:,} are counted at most.",
             "--engine smaps shows where its memory is, and memray or tracemalloc what is added to it.",
         )
     return answer
@@ -115,8 +118,8 @@ def _count(subject: Subject) -> questions.Answer:
 def _cut(count: Any) -> str:
     if count["cut"] != "seconds":
         return ""
-    return f"not all was counted: {count['left']:,} containers were left when {LIMIT_S:.0f} s were over"
+    return f"not all was counted: {int(count['left']):,} containers were left when {LIMIT_S:.0f} s were over"
 
 
 def _name(module: str, name: str) -> str:
-    return name if module in ("", "builtins") else f"{module}.{name}"
+    return str(name) if module in ("", "builtins") else f"{module}.{name}"

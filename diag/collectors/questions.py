@@ -90,6 +90,15 @@ def ask(
     return _understand(payload, name)
 
 
+@contextmanager
+def making_sense(name: str) -> Iterator[None]:
+    """Where an answer is read: the process may be somebody else's. Raises NotAnswered where it is no such answer."""
+    try:
+        yield
+    except (LookupError, TypeError, ValueError, AttributeError, OverflowError) as error:
+        raise NotAnswered(f"The probe's answer to {name!r} makes no sense: {error!r:.100}.", "") from error
+
+
 def _box_path(who: Subject) -> Path:
     path = who.run_dir / layout.BOX_FOLDER / (layout.BOX_NAME % (who.pid, who.start_ticks)) if who.run_dir else None
     if path is None or not path.exists():

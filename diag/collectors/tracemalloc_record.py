@@ -60,18 +60,21 @@ class Tracemalloc:
             seconds = time.monotonic() - began
             found = kept.end("stop", _LIMITS, patience_s=STOP_PATIENCE_S)
         made = list[Made]()
+        with questions.making_sense("tracemalloc"):
+            own = bool(started["own"])
+            missing = _missing(found["cut"]) if found else (GONE,)
+            table = json.dumps(_table(found, own, process.working_directory or "/")) if found else ""
         if found:
             path = folder / ".tracemalloc.json"
-            path.write_text(json.dumps(_table(found, started["own"], process.working_directory or "/")))
+            path.write_text(table)
             made.append(Made(path, "profile", "tracemalloc", "application/json", began_at))
         facts = {
             "mappings": mappings.told(),
             "duration_s": seconds,
             "root": process.root,
-            "slowdown": "the program traces itself, which is as it was" if started["own"] else SLOWDOWN,
+            "slowdown": "the program traces itself, which is as it was" if own else SLOWDOWN,
         }
         version = ".".join(map(str, subject.version))
-        missing = _missing(found["cut"]) if found else (GONE,)
         return Collected(tuple(made), f"tracemalloc {version}", facts, kept.held_s, (*missing, *mappings.missing))
 
 
