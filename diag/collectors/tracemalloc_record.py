@@ -18,14 +18,14 @@ from diag.collectors.proc import read_process, still_runs
 from diag.errors import UsageError
 from diag.model import Missing
 
-DEPTH = 8  # each frame costs again: 25 halve the speed that 8 leave
+DEPTH = 8  # the first frame costs most, and each one more a little
 PATIENCE_S = 15.0
 STOP_PATIENCE_S = 120.0
 ADD_UP_S = 3.0
 MOST_BYTES = 256 * 1024 * 1024  # of traces, about three million allocations
 _LIMITS = {"seconds": ADD_UP_S, "memory": MOST_BYTES, "rows": 5000}
 GONE = Missing("memory.allocations", "the process, or the recording in it, ended before it was asked for")
-SLOWDOWN = "what allocates much ran at a tenth of its speed or less meanwhile"
+SLOWDOWN = "what allocates much ran at a tenth to a thirtieth of its speed meanwhile"
 
 
 class Tracemalloc:
@@ -42,8 +42,8 @@ class Tracemalloc:
         questions.check(subject)
         check_recorded(self._asked)
         return (
-            f"CPython traces every allocation for {self._asked.recorded_s} s; what allocates much runs at a tenth of "
-            "its speed or less meanwhile"
+            f"CPython traces every allocation for {self._asked.recorded_s} s; what allocates much runs at a tenth "
+            "to a thirtieth of its speed meanwhile"
         )
 
     def collect(self, subject: Subject, folder: Path, watch: Watch) -> Collected:

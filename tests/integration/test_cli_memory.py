@@ -195,7 +195,7 @@ def test_tracemalloc_for_a_time(version: str, growing: Callable, machine: Machin
     ended = machine.diag("memory", "shop", "--engine", "tracemalloc", "-d", "1", "-f", "collapsed", cwd=machine.home)
 
     assert ended.status == 0, ended.stderr
-    assert "tenth of its speed" in ended.stderr
+    assert "a thirtieth of its speed" in ended.stderr
     assert "load (growing.py)" in ended.stdout
     assert told(child, TRACING) == "False"
     one = profile(machine)
