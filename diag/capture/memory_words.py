@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from diag.profiles.headline import WORTH_NAMING
 from diag.report.reading import duration
 
-OWN_SHARE = 0.1
 # What the columns of a memory profile say, in words.
 COLUMNS = {
     "inuse_space": "in use, by where it was allocated",
@@ -112,7 +112,7 @@ def _cost(found: Mapping[str, Any]) -> str:
 def _hottest(allocations: Mapping[str, Any]) -> Mapping[str, Any] | None:
     """The function that holds most; the program's own one that does, where that is a good part of all."""
     hottest, own = (allocations["facts"][name] for name in ("hottest", "hottest_in_app"))
-    found: Mapping[str, Any] | None = own if own and own["self_share"] >= OWN_SHARE else hottest
+    found: Mapping[str, Any] | None = own if own and own["self_share"] >= WORTH_NAMING else hottest
     return found if found and found["self"] > 0 else None
 
 

@@ -79,7 +79,7 @@ def memory(
                 kind="memory",
                 settings=settings,
                 watch=watch,
-                refine=refining(why),
+                refine=taking.politely(refining(why)),
                 witness=lambda: taking.witness(target, not instance.isdecimal()),
             )
 
@@ -90,7 +90,7 @@ def memory(
             raise
         click.echo(f"{error} Its mappings are read instead.", err=True)
         taken = taken_by("smaps")
-    written = _written(taken, form, output, target)
+    written = taking.written(taken, settings, lambda: _written(taken, form, output, target))
     if as_json:
         summary = json.loads((taken.folder / NAME).read_bytes())
         print_json({"capture_id": taken.capture.capture_id, **summary})

@@ -12,7 +12,7 @@ from diag.collectors.collector import Collected, Subject, Watch
 from diag.collectors.mappings import Mappings
 from diag.collectors.proc import still_runs
 from diag.collectors.procfs import ProcFolder, kib, parse_status
-from diag.errors import DiagError, ToolFailed, WrongEngine
+from diag.errors import DiagError, ToolFailed, WrongRuntime
 from diag.model import Missing
 
 MOST_OBJECTS = 10_000_000
@@ -71,9 +71,9 @@ class Objects:
 
 
 def check_python(subject: Subject) -> None:
-    """Raises WrongEngine where it is no Python."""
+    """Raises WrongRuntime where it is no Python."""
     if subject.language != "python":
-        raise WrongEngine(f"This engine is for Python, and pid {subject.pid} is {subject.runtime or 'unknown'}.")
+        raise WrongRuntime(f"This engine is for Python, and pid {subject.pid} is {subject.runtime or 'unknown'}.")
 
 
 def types(counts: list[Any]) -> dict[str, Any]:

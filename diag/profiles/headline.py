@@ -14,7 +14,7 @@ def title(found: dict[str, Any]) -> str:
     if own and own["self_share"] >= WORTH_NAMING:
         hottest = own
     if not hottest:
-        return f"nothing ran in {found['recording']['duration_s']:.0f} s"
+        return f"nothing {'in use' if _of_memory(found) else 'ran'} in {found['recording']['duration_s']:.0f} s"
     return f"{percent(hottest['self_share'])} in {_named(hottest)}"
 
 
@@ -22,11 +22,14 @@ def facts(found: dict[str, Any]) -> tuple[str, ...]:
     """Where the time went, how it was taken, and what is missing of it."""
     told, taken = found["facts"], found["recording"]
     hottest, longest = told["hottest"], told["longest_in_app"]
-    if not hottest:
+    measured = "memory" if _of_memory(found) else "time"
+    if not hottest and measured == "memory":
+        first = "Nothing that was allocated meanwhile is in use."
+    elif not hottest:
         first = "No sample: nothing ran."
         first += "" if taken["engine"] in RUNNING_ONLY else " `--mode wall` shows what waits."
     else:
-        first = f"{percent(hottest['self_share'])} of the time in {_named(hottest)} itself"
+        first = f"{percent(hottest['self_share'])} of the {measured} in {_named(hottest)} itself"
         if longest and longest["function"] != hottest["function"]:
             first += f"; {percent(longest['total_share'])} below {_named(longest)}"
     seen, threads = counted(found["samples"], "sample"), counted(found["thread_count"], "thread")
@@ -37,6 +40,10 @@ def facts(found: dict[str, Any]) -> tuple[str, ...]:
         f"; the target stood still for {taken['cost']['pause_s'] * 1000:.0f} ms" if taken["cost"]["pause_s"] else ""
     )
     return first, second, third
+
+
+def _of_memory(found: dict[str, Any]) -> bool:
+    return bool(found["sample_type"]["unit"] == "bytes")
 
 
 def counted(number: int, thing: str) -> str:

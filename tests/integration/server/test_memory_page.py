@@ -39,7 +39,7 @@ def test_the_page_of_allocations(viewer: Running) -> None:
     assert f"/captures/{second.id}/flamegraph#profileURL=" in page
     assert first.id in page
     assert without.id not in page
-    assert "Where the memory is" in saved
+    assert "of the memory in load" in saved
     assert differs.status_code == 200
 
 
