@@ -17,6 +17,7 @@ from diag.profiles.summary import summary
 from diag.profiles.transform import shown_first
 
 SPEEDSCOPE = Path(__file__).with_name("vendor") / "speedscope"
+_LATEST_NS = 1 << 63  # in the year 2262: what is later is no time
 _Rows = Iterable[Mapping[str, Any]]
 
 
@@ -30,15 +31,15 @@ def write(profile: Profile) -> bytes:
         when=escape(_when(profile)),
         flamegraph=escape(_flamegraph(profile)),
         tables="\n".join(_tables(found)),
-    ).encode()
+    ).encode("utf-8", "replace")
 
 
 def _filled(template: str, **parts: str) -> str:
-    return Template(Path(__file__).with_name(template).read_text()).substitute(parts)
+    return Template(Path(__file__).with_name(template).read_text("utf-8")).substitute(parts)
 
 
 def _when(profile: Profile) -> str:
-    if not profile.start_ns:
+    if not 0 < profile.start_ns < _LATEST_NS:
         return ""
     moment = datetime.fromtimestamp(profile.start_ns / 1e9, UTC)
     return f"Taken at {moment:%Y-%m-%d %H:%M:%S} UTC."
@@ -50,9 +51,9 @@ def _flamegraph(profile: Profile) -> str:
     (style,), (script,) = (list(SPEEDSCOPE.glob(f"speedscope-*.{kind}")) for kind in ("css", "js"))
     return _filled(
         "flamegraph.html",
-        licence=(SPEEDSCOPE / "LICENSE").read_text(),
-        style=style.read_text().partition("@font-face")[0],  # its font is another file
-        script=script.read_text(),
+        licence=(SPEEDSCOPE / "LICENSE").read_text("utf-8"),
+        style=style.read_text("utf-8").partition("@font-face")[0],  # its font is another file
+        script=script.read_text("utf-8"),
         profile=base64.b64encode(drawn).decode(),
     )
 
