@@ -67,6 +67,16 @@ class Box:
     @property
     def fatal(self) -> dict[str, Any] | None:
         """The exception that ended the process."""
+        last = self._last()
+        return last if last and last["kind"] != "exit" else None
+
+    @property
+    def leaving(self) -> dict[str, Any] | None:
+        """The sys.exit or os._exit by which the program left."""
+        last = self._last()
+        return last if last and last["kind"] == "exit" else None
+
+    def _last(self) -> dict[str, Any] | None:
         found = self.record(layout.FATAL_AT)
         assert found is None or isinstance(found, dict)
         return found

@@ -24,7 +24,7 @@ from diag.collectors import proc, pyspy
 from diag.collectors.unmarshal import Torn, loads
 from diag.config import Settings
 from diag.errors import DiagError
-from diag.evidence import Ended, Evidence
+from diag.evidence import LIBRARY_PATH, Ended, Evidence, Frame
 from diag.model import Missing
 from diag.probe.diag_probe import layout
 
@@ -138,14 +138,13 @@ class Attendant:
 
     def _note_kill(self, sender: Watched, payload: bytes, known: Callable[[int], Watched | None]) -> None:
         with contextlib.suppress(Torn, TypeError, ValueError):
-            pid, number, frame = loads(payload)
+            pid, number, callers = loads(payload)
             victim = known(pid) if isinstance(pid, int) and _counts_pids_as_we_do(sender) else None
             if victim is not None and isinstance(number, int):
-                name = sender.facts.name if sender.facts else "python"
-                who = "itself" if victim is sender else f"pid {sender.pid} ({name})"
-                places = [f"{f.function} ({Path(f.file or '?').name}:{f.line})" for f in frames_seen([frame])]
-                called = "".join(f", by os.kill in {place}" for place in places)
-                victim.sent = Sent(number, f"{who}{called}")
+                who = (
+                    "itself" if victim is sender else f"pid {sender.pid} ({sender.facts.name if sender.facts else '?'})"
+                )
+                victim.sent = Sent(number, f"{who}{_by_whose_call(frames_seen(callers))}")
 
     def record_events(self, process: Watched) -> None:
         """Record what the probe noted since the last time."""
@@ -190,6 +189,12 @@ class Attendant:
         reasons = (("stderrTail", self.door.no_tail), ("probe", self.door.no_probe))
         missing = tuple(Missing(section, reason) for section, reason in reasons if reason)
         return Circumstances(self.target, self.door.tail_text(), missing)
+
+
+def _by_whose_call(callers: tuple[Frame, ...]) -> str:
+    """`, by os.kill in stop (app.py:20)`: the program's own caller, where there is one among the innermost."""
+    own = [frame for frame in callers if frame.file and not LIBRARY_PATH.search(frame.file)]
+    return "".join(f", by os.kill in {f.function} ({Path(f.file or '?').name}:{f.line})" for f in (own or callers)[:1])
 
 
 def _counts_pids_as_we_do(process: Watched) -> bool:

@@ -31,6 +31,10 @@ def inquire(
         ended = _with_call(process, ended, leaving)
     if process.sent and process.sent.signal == ended.signal and time.monotonic() - process.sent.moment_s < AT_ONCE_S:
         ended = replace(ended, sender=process.sent.sender)
+    if process.stuck:
+        ended = replace(
+            ended, evidence=(*ended.evidence, "its server said, before it sent SIGABRT, that it was silent")
+        )
     out_of_memory = False
     if ended.signal == signal.SIGKILL:
         ended, out_of_memory = _look_for_oom(process, ended)

@@ -10,6 +10,8 @@ from marshal import dumps
 
 from . import layout, record
 
+CALLERS = 6  # told of an os.kill: subprocess and multiprocessing put a few of their own before the program's
+
 
 class Exits:
     """Stands before the calls by which a program ends itself."""
@@ -65,8 +67,8 @@ class Exits:
         pid, number = args
         link = self.session.link
         if link is not None and number and pid > 0:  # 0 asks whether it is there, and servers ask often
-            frames = record.stack_frames(sys._getframe(1).f_back, 1)
-            link.tell(layout.KILL + dumps((int(pid), int(number), frames[0] if frames else None), 4))
+            frames = record.stack_frames(sys._getframe(1).f_back, CALLERS)
+            link.tell(layout.KILL + dumps((int(pid), int(number), frames), 4))
 
     def _become(self, args):
         if self.session.box is not None:

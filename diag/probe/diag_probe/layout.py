@@ -29,7 +29,7 @@ BOX_NAME = "%d.%d.bb"  # pid and start ticks, once the agent knows the process
 # namespace, "forked": bool}. EVENT carries the u8 index of its ring record. FATAL says that the FATAL record is
 # written and that the process waits up to FATAL_WAIT_S for ACK before it goes on dying. STUCK carries the marshalled
 # pid of a child, as the sender sees it, that the sender is about to end for being silent; it waits for ACK, too.
-# KILL carries the marshalled (pid, signal, FRAME of the caller or None) of an os.kill that comes next.
+# KILL carries the marshalled (pid, signal, [FRAME, ..] of its callers) of an os.kill that comes next.
 HELLO = b"\x01"
 FATAL = b"\x02"
 EVENT = b"\x03"

@@ -59,7 +59,7 @@ def test_leaving(version: str, agent: StandIn) -> None:
     """sys.exit is noted with what it was given and its callers, os._exit too; both stay what they look like."""
     Program(version, [path_of("leave.py")]).probed(agent)
 
-    last = [agent.box(connection).fatal for connection in agent.connections]
+    last = [agent.box(connection).leaving for connection in agent.connections]
     assert [(left["kind"], left["call"], left["status"], left["exception"]["message"]) for left in last if left] == [
         ("exit", "sys.exit", 1, "nothing to do"),
         ("exit", "os._exit", 9, ""),
