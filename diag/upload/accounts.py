@@ -7,12 +7,11 @@ failure here is one of theirs.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from datetime import timedelta
 from pathlib import Path
@@ -104,7 +103,9 @@ def _tell(spool: Spool, store: Store, tenant: str, trouble: DiagError | None, la
     )
     _note(spool.root, replace(told, counts=None))  # whoever is killed now leaves nothing that nobody knows of
     try:
-        _put(store, keys.account_key(tenant, agent_id, new), _document(agent_id, account, told, trouble, spool.root))
+        small.put(
+            store, keys.account_key(tenant, agent_id, new), _document(agent_id, account, told, trouble, spool.root)
+        )
         told = replace(told, counts=_counts(account), left=_sweep(store, tenant, agent_id, told.left), refused="")
     except DiagError as error:
         told = replace(told, counts=None, refused=str(error)[:_SENTENCE])
@@ -142,23 +143,6 @@ def _document(agent_id: str, account: Account, told: Told, trouble: DiagError | 
         "trouble": sentence,
     }
     return json.dumps(document, indent=1).encode()
-
-
-def _put(store: Store, key: str, content: bytes) -> None:
-    sha256 = hashlib.sha256(content).hexdigest()
-    with _in_memory(content) as source:
-        store.put(key, source, size_bytes=len(content), sha256=sha256, content_type="application/json")
-
-
-@contextmanager
-def _in_memory(content: bytes) -> Iterator[Path]:
-    """A file of these bytes that needs no disk: a full one is when an account matters most."""
-    descriptor = os.memfd_create("diag-account")
-    try:
-        os.write(descriptor, content)
-        yield Path(f"/proc/self/fd/{descriptor}")
-    finally:
-        os.close(descriptor)
 
 
 def _sweep(store: Store, tenant: str, agent_id: str, left: tuple[str, ...]) -> tuple[str, ...]:

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
-import tempfile
 from collections.abc import Iterator
-from pathlib import Path
 
 from diag.errors import NoSuchObject
-from diag.upload import keys
+from diag.upload import keys, small
 from diag.upload.store import Store
 
 LIMIT = 16 * 1024 * 1024
@@ -16,12 +13,7 @@ LIMIT = 16 * 1024 * 1024
 
 def write(store: Store, tenant: str, kind: str, capture_id: str, content: bytes) -> None:
     """Store the note. Raises StoreConflict where another one of this kind is there, and what the store raises."""
-    sha256 = hashlib.sha256(content).hexdigest()
-    with tempfile.NamedTemporaryFile(prefix="diag-note-") as file:
-        file.write(content)
-        file.flush()
-        key = keys.note(tenant, kind, capture_id)
-        store.put(key, Path(file.name), size_bytes=len(content), sha256=sha256, content_type="application/json")
+    small.put(store, keys.note(tenant, kind, capture_id), content)
 
 
 def read(store: Store, tenant: str, kind: str, capture_id: str) -> bytes | None:

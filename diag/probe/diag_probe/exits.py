@@ -25,10 +25,8 @@ class Exits:
         """Look at them from now on."""
         self._follow(sys, "exit", self._leave)
         self._follow(os, "_exit", self._leave_at_once)
-        if sys.version_info >= (
-            3,
-            11,
-        ):  # before, what a handler of the program's own signal raises would show our frame
+        # Before 3.11 the traceback of what a handler of the program's own signal raises would show our frame.
+        if sys.version_info >= (3, 11):
             self._follow(os, "kill", self._send)
         for name in ("execv", "execve"):
             self._follow(os, name, self._become, self._stay)
