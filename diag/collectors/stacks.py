@@ -13,7 +13,7 @@ from diag.collectors.inside import ask_inside
 from diag.collectors.live import look
 from diag.collectors.proc import check_attachable, start_ticks
 from diag.collectors.threads import Depth
-from diag.errors import DiagError, NoSuchInstance, WrongEngine
+from diag.errors import DiagError, NoSuchInstance, WrongEngine, WrongRuntime
 from diag.evidence import Evidence
 from diag.model import Missing
 
@@ -74,7 +74,7 @@ class PythonStacks(_Stacks):
     def check(self, subject: Subject) -> str:
         """It is Python, and its memory may be read."""
         if subject.language != "python":
-            raise WrongEngine(f"This engine is for Python, and pid {subject.pid} is {subject.runtime or 'unknown'}.")
+            raise WrongRuntime(f"This engine is for Python, and pid {subject.pid} is {subject.runtime or 'unknown'}.")
         check_attachable(subject.pid)
         path = pyspy.find()
         return f"py-spy ({path}) reads it from outside, {_stops(self._asked, '1 to 3 ms a thread')}"
@@ -106,7 +106,7 @@ class NodeStacks(_Stacks):
         from diag.collectors import inspector
 
         if subject.language != "node":
-            raise WrongEngine(f"This engine is for Node, and pid {subject.pid} is {subject.runtime or 'unknown'}.")
+            raise WrongRuntime(f"This engine is for Node, and pid {subject.pid} is {subject.runtime or 'unknown'}.")
         if subject.standing:
             raise WrongEngine(f"The process is {subject.standing}: it cannot answer.")
         check_attachable(subject.pid)
@@ -127,7 +127,7 @@ class NativeStacks(_Stacks):
     def check(self, subject: Subject) -> str:
         """They are asked for, and eu-stack is there."""
         if subject.language != "native":
-            raise WrongEngine(
+            raise WrongRuntime(
                 f"This engine is for native programs, and pid {subject.pid} is {subject.runtime or 'unknown'}."
             )
         check_attachable(subject.pid)

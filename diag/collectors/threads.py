@@ -61,7 +61,7 @@ class Stacks:
 def read_threads(facts: ProcessFacts, runtime: str, depth: Depth, timeout_s: float) -> Stacks:
     """All threads of the process, with what they wait for.
 
-    Raises NoSuchInstance, and where locals or native frames are asked for also what keeps them from being read.
+    Raises NoSuchInstance, and where locals or native frames of a Python are asked for also what keeps them from it.
     """
     language = runtime.partition(" ")[0]
     # What stops the process wakes its threads, so both looks at what they wait for come after it.
@@ -81,13 +81,24 @@ def _read(facts: ProcessFacts, language: str, depth: Depth, timeout_s: float) ->
         reason = f"not a Python process, so /proc is all that was read: {_DEEPER.get(language, _DEEPER['native'])}"
         return Stacks(missing=(Missing("threads.frames", reason),))
     try:
-        return reader(facts, depth, timeout_s)
+        stacks = reader(facts, depth, timeout_s)
+        return replace(stacks, missing=(*stacks.missing, *_beyond(language, depth)))
     except NoSuchInstance:
         raise
     except DiagError as error:
-        if depth.stops:  # it was asked for by name
+        if depth.stops and language == "python":  # it was asked for by name
             raise
         return Stacks(missing=(Missing("threads.frames", f"{error} {error.help_text}".strip()),))
+
+
+def _beyond(language: str, depth: Depth) -> tuple[Missing, ...]:
+    """What was asked for and is not to be had of this kind of process."""
+    found = []
+    if depth.locals and language != "python":
+        found.append(Missing("threads.locals", "local variables are read of Python only"))
+    if depth.native and language in ("node", "go"):
+        found.append(Missing("nativeStack", "C frames are read of Python and of native programs only"))
+    return tuple(found)
 
 
 def _python(facts: ProcessFacts, depth: Depth, timeout_s: float) -> Stacks:
