@@ -19,6 +19,7 @@ import ondemand
 import packets
 import profiles
 import spool
+import stacks
 import startup
 import throughput
 import upload
@@ -34,6 +35,7 @@ MEASUREMENTS = {
     "upload": upload.measure,
     "ondemand": ondemand.measure,
     "packets": packets.measure,
+    "stacks": stacks.measure,
 }
 
 

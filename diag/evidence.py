@@ -34,6 +34,22 @@ class Frame:
 
 
 @dataclass(frozen=True, slots=True)
+class Wait:
+    """What a thread waits for: `kind` is one word ("lock", "socket", "sleep", …), `what` says it.
+
+    `resource` names a thing that one thread holds while others wait; `holder` is the thread that provably does, and
+    `proof` says by what. `timed` is a wait that ends by itself.
+    """
+
+    kind: str
+    what: str
+    resource: str = ""
+    holder: int | None = None
+    proof: str = ""
+    timed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Thread:
     """One thread, frames innermost first. `thread_id` is the kernel's tid in the agent's pid namespace."""
 
@@ -43,6 +59,44 @@ class Thread:
     holds_gil: bool | None = None
     state: str | None = None
     frames: tuple[Frame, ...] = ()
+    waiting: Wait | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class AsyncTask:
+    """A task of an event loop that is not done; its coroutines' frames innermost first.
+
+    `awaits` are the tasks that can wake it, with `alone` they and nothing else; `awaited_by` are those that it wakes.
+    `resource` and `holder` are of the asyncio lock that it waits for, as in `Wait`. With `timed` a time-out stands over
+    it.
+    """
+
+    task_id: int
+    name: str
+    coroutine: str
+    state: str  # "running", "ready" or "waiting"
+    frames: tuple[Frame, ...] = ()
+    awaits: tuple[int, ...] = ()
+    alone: bool = False
+    awaited_by: tuple[int, ...] = ()
+    resource: str = ""
+    holder: int | None = None
+    proof: str = ""
+    timed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class EventLoop:
+    """An asyncio event loop. `overdue_s` is for how long its first timer has been due: it has not turned since."""
+
+    loop_id: int
+    kind: str
+    thread_id: int | None
+    running: bool
+    tasks: tuple[AsyncTask, ...] = ()
+    ready: int | None = None
+    timers: int | None = None
+    overdue_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,6 +253,7 @@ class Evidence:
     level: Level | None = None
     process: ProcessFacts | None = None
     threads: tuple[Thread, ...] = ()
+    loops: tuple[EventLoop, ...] | None = None  # None where nobody was asked
     exception: ExceptionSeen | None = None
     fault: Fault | None = None
     ended: Ended | None = None

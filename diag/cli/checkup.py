@@ -14,11 +14,11 @@ from typing import Any, Literal
 
 from diag.agent import exits
 from diag.cli.output import age
-from diag.collectors import external, pyspy
+from diag.collectors import eu_stack, external, pyspy
 from diag.collectors.cgroup import read_cgroup
 from diag.collectors.permissions import file_system, permissions
 from diag.config import Settings
-from diag.errors import DiagError
+from diag.errors import DiagError, ToolMissing
 from diag.model import now, parse_stamp
 from diag.spool import spools
 from diag.upload import status
@@ -50,6 +50,7 @@ def check_machine(settings: Settings) -> Iterator[Check]:
     """Everything that does not depend on an instance."""
     checks: tuple[tuple[str, Callable[[], Check]], ...] = (
         ("stacks", check_stacks),
+        ("native stacks", check_native_stacks),
         ("memray", check_memray),
         ("permission", check_permission),
         ("/proc", check_proc),
@@ -75,6 +76,16 @@ def check_machine(settings: Settings) -> Iterator[Check]:
 def check_stacks() -> Check:
     """py-spy: found, and it runs."""
     return Check("stacks", "works", f"py-spy {pyspy.version()} ({pyspy.find()})")
+
+
+def check_native_stacks() -> Check:
+    """eu-stack, for the frames of programs that are neither Python, Node nor Go."""
+    try:
+        return Check("native stacks", "works", f"eu-stack ({eu_stack.find()})")
+    except ToolMissing as error:
+        return Check(
+            "native stacks", "limited", "`diag stacks --native` has no frames of native programs", error.help_text
+        )
 
 
 def check_memray() -> Check:

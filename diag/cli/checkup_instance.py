@@ -11,25 +11,26 @@ from diag.agent import registry
 from diag.agent.registry import Target
 from diag.cli.checkup import Check
 from diag.cli.taking import choose, subject_of
-from diag.collectors.asked import ExecAsked, MemoryAsked, PacketsAsked, ProfileAsked
+from diag.collectors import questions
+from diag.collectors.asked import ExecAsked, MemoryAsked, PacketsAsked, ProfileAsked, StacksAsked
 from diag.collectors.cgroup import read_cgroup
 from diag.collectors.collector import COLLECTORS, Subject, collector
-from diag.collectors.live import standing
 from diag.collectors.proc import check_attachable, read_process
 from diag.collectors.runtime import runtime_of
 from diag.collectors.tcpdump import Tcpdump
+from diag.collectors.threads import standing
 from diag.errors import CannotAttach, DiagError, WrongEngine
 from diag.evidence import ProcessFacts
 
 OLDEST_PROBED = (3, 8)
 NEWEST_TRIED = (3, 13)
 # What the captures of each kind are asked for when nothing is said.
-DEFAULTS: dict[str, Any] = {"profile": ProfileAsked(), "memory": MemoryAsked()}
+DEFAULTS: dict[str, Any] = {"stacks": StacksAsked(), "profile": ProfileAsked(), "memory": MemoryAsked()}
 SPOKEN = {
     "python": ("austin", "py-spy", "perf", "memray", "objects", "tracemalloc"),
     "node": ("node", "perf"),
     "go": ("go", "perf"),
-    "native": ("perf",),
+    "native": ("perf", "eu-stack"),
 }
 
 
@@ -48,6 +49,8 @@ def check_instance(target: Target) -> Iterator[Check]:
     yield check_packets(target)
     if attach.outcome == "works":
         yield from check_captures(target)
+        if runtime_of(target.pid).startswith("python"):
+            yield check_inside(target)
 
 
 def check_captures(target: Target) -> Iterator[Check]:
@@ -73,6 +76,16 @@ def _check_engine(kind: str, engine: str, asked: Any, subject: Subject) -> Check
         return Check(name, "limited", str(error), error.help_text)
 
 
+def check_inside(target: Target) -> Check:
+    """Whether the probe can be asked what only the inside knows."""
+    knows = "asyncio tasks, and who holds a lock that does not know it itself"
+    try:
+        questions.check(subject_of(target))
+    except DiagError as error:
+        return Check("questions", "limited", f"{knows}: {error}", error.help_text)
+    return Check("questions", "works", f"the probe answers: {knows}")
+
+
 def check_attach(pid: int, facts: ProcessFacts) -> Check:
     """Whether its memory may be read."""
     try:
@@ -88,7 +101,7 @@ def check_runtime(pid: int) -> Check:
     """What it is made of, and how far that is served."""
     runtime = runtime_of(pid)
     if not runtime.startswith("python"):
-        words = f"{runtime or 'unknown'}: facts of the process, its end and its memory; no stacks"
+        words = f"{runtime or 'unknown'}: facts of the process, its end and its memory; `diag stacks` shows its threads"
         return Check("runtime", "limited", words)
     version = tuple(int(part) for part in runtime.split()[1].split(".")[:2] if part.isdigit()) if " " in runtime else ()
     if version and version < OLDEST_PROBED:

@@ -14,6 +14,7 @@ from diag.errors import DiagError
 COMMANDS = {
     "run": "diag.cli.run:run",
     "report": "diag.cli.report:report",
+    "stacks": "diag.cli.stacks:stacks",
     "profile": "diag.cli.profile:profile",
     "memory": "diag.cli.memory:memory",
     "exec": "diag.cli.exec:exec_",
@@ -64,6 +65,7 @@ def diag() -> None:
       diag ls                                      what was caught, newest first
       diag show 019f                               read one, by the start of its id
       diag report shop                             look at it now, without disturbing it
+      diag stacks shop                             who waits for whom, and deadlocks
       diag tcpdump shop                            what it says over its network
       diag serve                                   the same as pages in a browser
     """

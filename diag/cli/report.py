@@ -17,7 +17,9 @@ from diag.capture.reports import Prepared
 from diag.cli import family
 from diag.cli.instances import complete
 from diag.cli.output import write_private
-from diag.collectors.live import Depth, look
+from diag.collectors.inside import ask_inside
+from diag.collectors.live import look
+from diag.collectors.threads import Depth
 from diag.config import Settings
 from diag.errors import CannotAttach, NoSuchInstance
 from diag.evidence import Evidence
@@ -90,6 +92,7 @@ def _look_at_one(target: Target, depth: Depth) -> Evidence:
         labels=target.labels,
     )
     evidence = look(instance, witness=blackbox.read(box) if box else None, depth=depth)
+    evidence = ask_inside(evidence, target.run_dir, None)
     return replace(evidence, instance=replace(evidence.instance, parent=_parent(target, evidence)))
 
 

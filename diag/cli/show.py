@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -18,6 +18,9 @@ from diag.errors import CorruptCapture, DiagError
 from diag.report.schema import mistake
 from diag.report.visible import visible
 from diag.upload.pins import Pin
+
+if TYPE_CHECKING:
+    from diag.report.stacks_view import StacksView
 
 _SIZE_LIMIT = 64 * 1024 * 1024
 REPORT = "diag-report"
@@ -52,7 +55,8 @@ class Shown:
 @click.option("--json", "as_json", is_flag=True, help="The file that is shown as JSON, for programs.")
 @click.option("--all", "all_threads", is_flag=True, help="Every thread with all its frames, all of stderr; all rows.")
 def show(capture_id: str, as_json: bool, all_threads: bool) -> None:
-    """Show capture ID: of a report why it died, on which request, where every thread was; of others their tables.
+    """Show capture ID: of a report why it died, on which request, where every thread was; of stacks who waits for whom;
+    of others their tables.
 
     ID may be the start of an id, as `diag ls` shows it; a path to a report file (ending in .json); or - for a report on
     standard input.
@@ -165,10 +169,27 @@ def _show_memory(summary: Any, everything: bool) -> None:
     show(summary, everything)
 
 
+def _document(name: str, value: Any) -> StacksView:
+    from diag.report.stacks_reading import read
+
+    try:
+        return read(value)
+    except ValueError as error:
+        raise NotAReport(f"{name} cannot be shown: {error}.") from error
+
+
+def _show_stacks(view: Any, everything: bool) -> None:
+    from diag.report.stacks_render import render
+
+    text = render(view, color=screen.colored(), width=screen.width(), everything=everything)
+    click.echo(text, nl=False, color=screen.colored())
+
+
 # Of a capture the first file whose format stands here is shown.
 PAGES = {
     REPORT: Page(_report, _show_report),
     "diag-profile": Page(_summary("facts"), _show_profile),
     "diag-memory": Page(_summary("mappings"), _show_memory),
     "diag-packets": Page(_summary("conversations"), _show_packets),
+    "diag-stacks": Page(_document, _show_stacks),
 }

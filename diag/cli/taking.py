@@ -20,9 +20,9 @@ from diag.capture.take import During, Refined, Taken
 from diag.cli import family
 from diag.collectors import collector as collectors
 from diag.collectors.collector import Collected, Collector, Subject, Watch
-from diag.collectors.live import standing
 from diag.collectors.proc import check_attachable, read_process
 from diag.collectors.runtime import runtime_of
+from diag.collectors.threads import standing
 from diag.config import Settings
 from diag.errors import DiagError, NoSuchInstance, WrongEngine, WrongRuntime
 from diag.evidence import Witness

@@ -82,3 +82,22 @@ class PacketsAsked:
     own: bool = False
     filter: tuple[str, ...] = ()
     apart: tuple[tuple[str, int], ...] = ()
+
+
+MOST_LOOKS = 100
+SHORTEST_EVERY_S, LONGEST_EVERY_S = 0.05, 600.0
+
+
+@dataclass(frozen=True, slots=True)
+class StacksAsked:
+    """Stacks: how deep, how often in a row, and how far apart.
+
+    `others` are the other processes of the instance; `tasks` asks the probe for asyncio tasks, None where it is there.
+    """
+
+    native: bool = False
+    locals: bool = False
+    tasks: bool | None = None
+    looks: int = 1
+    every_s: float = 1.0
+    others: tuple[int, ...] = ()

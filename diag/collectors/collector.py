@@ -139,6 +139,13 @@ COLLECTORS: dict[str, dict[str, str]] = {
         "go": "diag.collectors.go_heap:GoHeap",
         "smaps": "diag.collectors.smaps:Smaps",
     },
+    "stacks": {
+        "py-spy": "diag.collectors.stacks:PythonStacks",
+        "go": "diag.collectors.stacks:GoStacks",
+        "node": "diag.collectors.stacks:NodeStacks",
+        "eu-stack": "diag.collectors.stacks:NativeStacks",
+        "kernel": "diag.collectors.stacks:KernelStacks",
+    },
     "exec": {
         "namespaces": "diag.collectors.beside.collect:Beside",
     },

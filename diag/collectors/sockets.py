@@ -48,8 +48,8 @@ def listening_beside(pid: int) -> list[Address]:
         for line in lines:
             fields = line.split()
             if fields[3] == _LISTENS:
-                host, _, port = fields[1].partition(":")
-                found.append(Address(_host(host), int(port, 16), fields[9]))
+                number, _, port = fields[1].partition(":")
+                found.append(Address(host(number), int(port, 16), fields[9]))
     return found
 
 
@@ -119,7 +119,7 @@ def _sockets_of(pid: int) -> set[str]:
     return found
 
 
-def _host(text: str) -> str:
+def host(text: str) -> str:
     """The address as the kernel writes it: words of 32 bits in the machine's own order."""
     packed = b"".join(int(text[at : at + 8], 16).to_bytes(4, sys.byteorder) for at in range(0, len(text), 8))
     address = ipaddress.ip_address(packed)

@@ -26,7 +26,7 @@ def with_kernel_ids(pid: int, threads: Iterable[Thread]) -> tuple[Thread, ...]:
     found = tuple(threads)
     try:
         with ProcFolder(pid) as folder:
-            inner = _inner_ids(folder)
+            inner = inner_ids(folder)
             ours = set(inner.values())
             if all(thread.thread_id in ours for thread in found):
                 return found
@@ -35,7 +35,7 @@ def with_kernel_ids(pid: int, threads: Iterable[Thread]) -> tuple[Thread, ...]:
         return found
 
 
-def _inner_ids(folder: ProcFolder) -> dict[int, int]:
+def inner_ids(folder: ProcFolder) -> dict[int, int]:
     """The number of each thread in its innermost pid namespace to its number here (proc_pid_status(5), NSpid)."""
     inner = {}
     for name in folder.names("task"):

@@ -12,6 +12,7 @@ from diag.report.ending import exit_json, signal_json
 from diag.report.fingerprint import fingerprint
 from diag.report.header import file_name, header
 from diag.report.host import Host, look
+from diag.report.loops import loops_json
 from diag.report.size import fit
 from diag.report.values import Gaps, Scrub
 from diag.report.verdict import judge
@@ -64,7 +65,7 @@ def _report(evidence: Evidence, scrub: Scrub, host: Host, depth: int) -> dict[st
         "nativeStack": stacks.native_stack(leading, gaps),
         "threads": threads,
         "pythonHeap": _heap(evidence, scrub, gaps),
-        "asyncio": _asyncio(gaps),
+        "asyncio": _asyncio(evidence, scene, scrub, gaps),
         "resourceUsage": resources.resource_usage(evidence, host, gaps),
         "userLimits": resources.user_limits(evidence.process, gaps),
         "cgroup": _cgroup(evidence, scrub, gaps),
@@ -140,9 +141,11 @@ def _heap(evidence: Evidence, scrub: Scrub, gaps: Gaps) -> dict[str, Any]:
     return dict(scrub.plain(heap))
 
 
-def _asyncio(gaps: Gaps) -> dict[str, Any]:
-    gaps.add("asyncio", "tasks of event loops are not read yet")
-    return {}
+def _asyncio(evidence: Evidence, scene: stacks.Scene, scrub: Scrub, gaps: Gaps) -> dict[str, Any]:
+    if evidence.loops is None:
+        gaps.add("asyncio", "the tasks of event loops were not asked for: only the probe of a live Python knows them")
+        return {}
+    return {"loops": loops_json(evidence.loops, scene, scrub)}
 
 
 def _cgroup(evidence: Evidence, scrub: Scrub, gaps: Gaps) -> dict[str, Any]:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from rich.console import Console, RenderableType
     from rich.text import Text
 
-_INSTALLED = re.compile(r"^.*/(?:(?:site|dist)-packages|lib(?:64)?/python[\d.]+|diag/probe)/")
+_INSTALLED = re.compile(r"^.*/(?:(?:site|dist)-packages|lib(?:64)?/python[\d.]+|diag/probe|go(?:-[\d.]+)?/src)/")
 _TRAPS = {0: "divide error", 6: "invalid opcode", 13: "general protection", 14: "page fault", 17: "alignment check"}
 _FRAMES_SHOWN = 40
 _THREADS_SHOWN = 12
@@ -54,6 +54,7 @@ class _Page:
         self._signal()
         self._crashed()
         self._others()
+        self._tasks()
         self._workers()
         self._requests()
         self._resources()
@@ -64,11 +65,11 @@ class _Page:
         verdict = self.report["verdict"]
         tone = _TONES.get(verdict["cause"], "red")
         self.console.print()
-        self._indented(_text((title(self.report), f"bold {tone}")))
+        self._indented(text_of((title(self.report), f"bold {tone}")))
         self.console.print()
-        self._indented(_text(verdict["sentence"]))
+        self._indented(text_of(verdict["sentence"]))
         evidence = " ".join(map(_sentence, verdict["evidence"]))
-        self._indented(_text((f"Confidence {verdict['confidence']}. {evidence}".rstrip(), "dim")))
+        self._indented(text_of((f"Confidence {verdict['confidence']}. {evidence}".rstrip(), "dim")))
 
     def _identity(self) -> None:
         report, instance = self.report, self.report["instance"]
@@ -107,15 +108,15 @@ class _Page:
         self._heading("exception")
         for index, raised in enumerate(chain(exception)):
             if index:
-                self._indented(_text(("caused by", "dim")))
+                self._indented(text_of(("caused by", "dim")))
             self._indented(_raised(raised))
             self._frames(raised, folded=index > 0)
         context = exception.get("context")
         if context is not None and "cause" not in exception:
-            self._indented(_text(("while handling", "dim")))
+            self._indented(text_of(("while handling", "dim")))
             self._indented(_raised(context))
         for part in exception.get("exceptions", ())[:10]:
-            self._indented(_text(("├ ", "dim"), *_raised_parts(part)))
+            self._indented(text_of(("├ ", "dim"), *_raised_parts(part)))
 
     def _signal(self) -> None:
         signal = self.report["signal"]
@@ -128,7 +129,7 @@ class _Page:
         words += ["sent by a program"] if signal["sent"] else []
         mapping = f" ({signal['faultMapping']})" if signal.get("faultMapping") else ""
         words += [f"at address {signal['faultAddress']}{mapping}"] if signal["faultAddress"] else []
-        self._indented(_text(" · ".join(words)))
+        self._indented(text_of(" · ".join(words)))
         self._registers(signal["registers"])
 
     def _registers(self, registers: Json) -> None:
@@ -137,7 +138,7 @@ class _Page:
         cells = [f"{name:<6} {registers[name]}" for name in names]
         columns = max(1, (self.console.width - 2) // 28)
         for at in range(0, len(cells), columns):
-            self._indented(_text(("   ".join(cells[at : at + columns]), "dim")))
+            self._indented(text_of(("   ".join(cells[at : at + columns]), "dim")))
 
     def _crashed(self) -> None:
         thread = crashed_thread(self.report)
@@ -168,7 +169,15 @@ class _Page:
         rows = [(str(thread["threadId"]), _folded(thread)) for thread in others[:_THREADS_SHOWN]]
         self._rows(rows)
         if len(others) > _THREADS_SHOWN:
-            self._indented(_text((f"… {len(others) - _THREADS_SHOWN} more with --all", "dim")))
+            self._indented(text_of((f"… {len(others) - _THREADS_SHOWN} more with --all", "dim")))
+
+    def _tasks(self) -> None:
+        from diag.report.stacks_reading import loops_of
+        from diag.report.stacks_render import show_loop
+
+        loops, stacks = loops_of(self.report)
+        for loop in loops:
+            show_loop(self.console, loop, stacks, everything=self.all_threads)
 
     def _workers(self) -> None:
         workers = self.report["workers"]
@@ -180,7 +189,7 @@ class _Page:
             if self.all_threads:
                 self._frames(crashed_thread(worker) or {"frames": []})
         if len(workers) > _THREADS_SHOWN and not self.all_threads:
-            self._indented(_text((f"… {len(workers) - _THREADS_SHOWN} more with --all", "dim")))
+            self._indented(text_of((f"… {len(workers) - _THREADS_SHOWN} more with --all", "dim")))
 
     def _requests(self) -> None:
         requests = self.report["requests"]
@@ -188,7 +197,7 @@ class _Page:
             return
         self._heading("requests in flight")
         for request in requests[:20]:
-            self._indented(_text(f"{describe(request)} for {duration(request['age_s'])}"))
+            self._indented(text_of(f"{describe(request)} for {duration(request['age_s'])}"))
 
     def _resources(self) -> None:
         usage = self.report["resourceUsage"]
@@ -214,22 +223,22 @@ class _Page:
             return
         self._heading("stderr, last lines")
         for line in lines if self.all_threads else lines[-_STDERR_LINES:]:
-            self._indented(_text((line, "dim")))
+            self._indented(text_of((line, "dim")))
 
     def _gaps(self) -> None:
         if self.report["incomplete"]:
             self._heading("not in this report")
             for reason, sections in _by_reason(self.report["incomplete"]).items():
-                self._indented(_text(f"{', '.join(sections)}: ", (reason, "dim")))
+                self._indented(text_of(f"{', '.join(sections)}: ", (reason, "dim")))
         if self.report["redactions"]:
             self._heading("redacted")
             self._indented(
-                _text(", ".join(f"{entry['rule']} ×{entry['count']}" for entry in self.report["redactions"]))
+                text_of(", ".join(f"{entry['rule']} ×{entry['count']}" for entry in self.report["redactions"]))
             )
         cost = self.report["cost"]
         self.console.print()
         spent = f"Stood still {duration(cost['pause_s'])}, report took {duration(cost['duration_s'])}."
-        self._indented(_text((spent, "dim")))
+        self._indented(text_of((spent, "dim")))
 
     def _frames(self, holder: Json, folded: bool = False) -> None:
         from rich.table import Table
@@ -242,19 +251,19 @@ class _Page:
         table.add_column(ratio=1, overflow="fold")
         for frame in shown:
             style = "bold" if frame["inApp"] else "dim"
-            where = _place(frame, self.report["header"]["cwd"])
+            where = frame_place(frame, self.report["header"]["cwd"])
             table.add_row(
-                _text(("▸" if frame["inApp"] else " ", "bold")),
-                _text((frame["function"], style)),
-                _text((where, style)),
+                text_of(("▸" if frame["inApp"] else " ", "bold")),
+                text_of((frame["function"], style)),
+                text_of((where, style)),
             )
             for name, value in frame.get("locals", {}).items():
-                table.add_row("", _text((f"  {name}", "dim")), _text((value, "dim")))
+                table.add_row("", text_of((f"  {name}", "dim")), text_of((value, "dim")))
         self._indented(table)
         left_out = len(frames) - len(shown) + holder.get("framesCut", 0)
         if left_out:
             more = "" if self.all_threads else " (--all shows what the report has)"
-            self._indented(_text((f"… {left_out} more frames{more}", "dim")))
+            self._indented(text_of((f"… {left_out} more frames{more}", "dim")))
 
     def _rows(self, rows: Iterable[tuple[str, str]]) -> None:
         from rich.table import Table
@@ -264,21 +273,27 @@ class _Page:
         table.add_column(max_width=28, overflow="fold")
         table.add_column(ratio=1, overflow="fold")
         for name, value in kept:
-            table.add_row(_text((f"{name:<8}", "dim")), _text(value))
+            table.add_row(text_of((f"{name:<8}", "dim")), text_of(value))
         if kept:
             self._indented(table)
 
     def _heading(self, words: str, detail: str = "") -> None:
         self.console.print()
-        self._indented(_text((words.upper(), "bold"), f"  {detail}" if detail else ""))
+        self._indented(text_of((words.upper(), "bold"), f"  {detail}" if detail else ""))
 
     def _indented(self, content: RenderableType) -> None:
-        from rich.padding import Padding
-
-        self.console.print(Padding(content, (0, 0, 0, 2)))
+        indented(self.console, content)
 
 
-def _text(*parts: str | tuple[str, str]) -> Text:
+def indented(console: Console, content: RenderableType) -> None:
+    """Print it two columns from the edge, where all of a page stands."""
+    from rich.padding import Padding
+
+    console.print(Padding(content, (0, 0, 0, 2)))
+
+
+def text_of(*parts: str | tuple[str, str]) -> Text:
+    """Text in styles, folded where it is too long."""
     from rich.text import Text
 
     return Text.assemble(*parts, overflow="fold")
@@ -295,7 +310,7 @@ def _raised_parts(exception: Json) -> tuple[Any, ...]:
 
 def _raised(exception: Json) -> Text:
     notes = "".join(f"\n{note}" for note in exception.get("notes", ()))
-    return _text(*_raised_parts(exception), notes)
+    return text_of(*_raised_parts(exception), notes)
 
 
 def _runtime(report: Json) -> str:
@@ -308,14 +323,19 @@ def _runtime(report: Json) -> str:
 def _thread_name(thread: Json) -> tuple[str, str]:
     marks = ["crashed"] if thread["crashed"] else []
     marks += ["holds the GIL"] if thread["holdsGil"] else []
-    marks += [thread["state"]] if thread["state"] and not thread["crashed"] else []
+    marks += [_state(thread)] if _state(thread) and not thread["crashed"] else []
     words = [thread["name"] or "", *marks]
     return f"thread {thread['threadId']}", " · ".join(word for word in words if word)
 
 
+def _state(thread: Json) -> str:
+    """What it waits for, or else what it was seen doing."""
+    return str(thread.get("waiting", {}).get("what") or thread["state"] or "")
+
+
 def _folded(thread: Json) -> str:
     frame = app_frame(thread["frames"])
-    words = [thread["name"] or "", thread["state"] or "", "holds the GIL" if thread["holdsGil"] else ""]
+    words = [thread["name"] or "", _state(thread), "holds the GIL" if thread["holdsGil"] else ""]
     words.append(place(frame) if frame else "no stack")
     return " · ".join(word for word in words if word)
 
@@ -337,7 +357,8 @@ def _work(worker: Json) -> str:
     return " · ".join(word for word in words if word) or "nothing could be read"
 
 
-def _place(frame: Json, working_directory: str) -> str:
+def frame_place(frame: Json, working_directory: str) -> str:
+    """Where a frame's code stands, as short as it tells: without the folders that it is installed or started in."""
     if not frame["file"]:
         return str(frame["module"] or "").rpartition("/")[2]
     file = _INSTALLED.sub("", frame["file"])

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from diag.evidence import LAUNCHER_PATH, LIBRARY_PATH, PROBE_PATH, Evidence, ExceptionSeen, Frame, Thread
+from diag.evidence import LAUNCHER_PATH, LIBRARY_PATH, PROBE_PATH, Evidence, ExceptionSeen, Frame, Thread, Wait
 from diag.report.demangle import demangle
 from diag.report.elf import Symbol, Symbolizer
 from diag.report.values import Gaps, Scrub, clip, encodable, hex_address
@@ -22,6 +22,12 @@ _GROUP_KEPT = 50
 _NAME_LIMIT = 512
 
 _BARE_ADDRESS = re.compile(r"0x[0-9a-fA-F]{4,16}")
+_RUNTIME_PATH = {
+    "go": re.compile(
+        r"/src/(?:runtime|internal|net|os|sync|syscall|time|io|bufio)/|/pkg/mod/|/go(?:-[\d.]+)?/src/|/vendor/"
+    ),
+    "javascript": re.compile(r"^node:|/node_modules/"),
+}
 _INTERPRETER = re.compile(r"/(?:lib)?python[\d.]*[a-z]?(?:\.so[\d.]*)?$")
 # What stands on a dying thread above the frame that died: CPython's handler, and libc's return from it, whose symbol is
 # not exported, so that unwinders name its neighbours.
@@ -99,6 +105,8 @@ def in_app(frame: Frame, scene: Scene) -> bool:
     if frame.language == "native":
         return _native_in_app(frame.module or frame.file or "", scene)
     path = frame.file or ""
+    if frame.language in _RUNTIME_PATH:
+        return bool(path) and not _RUNTIME_PATH[frame.language].search(path)
     if path.startswith("<frozen") or (frame.module or "").partition(".")[0] in ("diag_probe", "sitecustomize"):
         return False
     if LIBRARY_PATH.search(path) or LAUNCHER_PATH.search(path) or PROBE_PATH.search(path):
@@ -226,6 +234,18 @@ def _thread_json(thread: Thread, evidence: Evidence, scene: Scene, scrub: Scrub,
     }
     if cut:
         shown["framesCut"] = cut
+    if thread.waiting:
+        shown["waiting"] = waiting_json(thread.waiting, scrub)
+    return shown
+
+
+def waiting_json(wait: Wait, scrub: Scrub) -> dict[str, Any]:
+    """The report's `{kind, what, timed, resource?, heldBy?, proof?}`."""
+    shown: dict[str, Any] = {"kind": wait.kind, "what": scrub.text(wait.what, _NAME_LIMIT), "timed": wait.timed}
+    if wait.resource:
+        shown["resource"] = scrub.text(wait.resource, _NAME_LIMIT)
+    if wait.holder is not None:
+        shown |= {"heldBy": wait.holder, "proof": scrub.text(wait.proof, _NAME_LIMIT)}
     return shown
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 from diag.report.causes import exceptions, exits, faults, timeouts
 from diag.report.causes.shape import HIGH, MEDIUM, verdict
+from diag.report.deadlock import deadlocks, judged
 from diag.report.reading import Json, app_frame, crashed_thread, duration, in_flight, meanwhile, place
 
 # signal(7) and setrlimit(2): who sends these, when nobody else does.
@@ -149,6 +150,9 @@ def _hang(report: Json) -> dict[str, Any]:
 
 
 def _alive(report: Json) -> dict[str, Any]:
+    stuck = judged(deadlocks({**part, "pid": part["header"]["processId"]} for part in (report, *report["workers"])))
+    if stuck:
+        return stuck
     flying = in_flight(report, everywhere=True)
     if flying:
         return verdict("alive", f"It is alive, with {flying}.", HIGH, ["The black box lists the requests in flight."])

@@ -9,7 +9,7 @@ from typing import Any
 
 from diag.errors import StoreError
 from diag.model import Capture
-from diag_server import hostile, shown, stacks
+from diag_server import hostile, shown, stacks, stacks_page
 from diag_server.errors import BadReport, TooLarge
 from diag_server.follow import read_report
 from diag_server.state import viewer
@@ -75,6 +75,7 @@ class ReportView:
     registers: list[Fact]
     raised: list[stacks.Raised]
     threads: list[stacks.Thread]
+    loops: stacks_page.Loops
     python_stack: tuple[stacks.Run, ...]
     requests: list[RequestSeen]
     recent: list[RequestSeen]
@@ -119,6 +120,7 @@ def report_view(capture: Capture, report: Mapping[str, Any]) -> ReportView:
         registers=facts(signal.get("registers")),
         raised=stacks.raised(report),
         threads=threads,
+        loops=stacks_page.loops(report),
         python_stack=() if threads else stacks.runs(_python_frames(report)),
         requests=_requests(report.get("requests")),
         recent=_requests(recent.get("requests"))[::-1],
@@ -260,7 +262,6 @@ def _sections(report: Mapping[str, Any]) -> Iterator[tuple[str, str, list[Fact]]
         "resourceUsage": "Memory and CPU",
         "cgroup": "Control group",
         "pythonHeap": "Python heap",
-        "asyncio": "asyncio",
     }
     for key, title in titles.items():
         rows = facts(report.get(key))

@@ -8,7 +8,7 @@ from typing import Any
 
 from diag.errors import StoreError
 from diag.model import Capture
-from diag_server import memory_page, packets, present, profile_page
+from diag_server import memory_page, packets, present, profile_page, stacks_page
 from diag_server.errors import BadReport, TooLarge
 from diag_server.follow import read_object
 from diag_server.state import viewer
@@ -62,6 +62,7 @@ SECTIONS: dict[str, Section] = {
     "exec": part("transcript.html", transcript_view, "transcript", "partial"),
     "memory": Section("capture_memory.html", memory_page.content),
     "packets": part("packets.html", packets.read, "summary"),
+    "stacks": part("stacks.html", stacks_page.read, "stacks"),
     "profile": Section("capture_profile.html", profile_page.content),
 }
 

@@ -165,7 +165,7 @@ def _thread(thread: Mapping[str, Any]) -> Thread:
         name=hostile.text(thread.get("name"), 200),
         crashed=thread.get("crashed") is True,
         holds_gil=thread.get("holdsGil") is True,
-        state=hostile.text(thread.get("state"), 80),
+        state=hostile.text(hostile.mapping(thread.get("waiting")).get("what") or thread.get("state"), 200),
         runs=runs(stack),
         top=next((frame for frame in stack if frame.in_app), stack[0] if stack else None),
         frames=len(stack),

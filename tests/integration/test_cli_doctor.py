@@ -23,6 +23,7 @@ from diag.spool import Spool, id_of
 
 MACHINE = [
     "stacks",
+    "native stacks",
     "memray",
     "permission",
     "/proc",

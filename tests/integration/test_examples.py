@@ -27,7 +27,7 @@ FILE = re.compile(r"# ([\w-]+\.\w+)\n")
 STATUS = re.compile(r"\(exit status (\d+)\)")
 NEWEST = "019f3c1a"
 # Pages whose text says that an instance called shop is running.
-WITH_SHOP = {"live-reports.md", "memory.md", "packets.md", "profiling.md"}
+WITH_SHOP = {"live-reports.md", "memory.md", "packets.md", "profiling.md", "stacks.md"}
 
 
 @dataclass

@@ -13,6 +13,7 @@ import deaths
 import overheard
 import pytest
 import remembered
+import stacked
 import told
 from buckets import oss_bucket
 from machine import TIMEOUT_S, need
@@ -122,6 +123,24 @@ def test_a_crash_is_followed_to_its_request_and_back(viewer: Running, page: Page
     assert complaints == []
 
 
+def test_stacks_answer_without_a_click(viewer: Running, page: Page, complaints: list[str]) -> None:
+    """The ring stands on top, those who wait in it are open, a pool is one line; a task opens to its stack."""
+    made = stacked.made()
+    viewer.deliver(made)
+
+    page.goto(f"{viewer.url}/captures/{made.id}")
+
+    expect(page.locator(".ring li")).to_have_count(2)
+    expect(page.locator(".ring")).to_be_in_viewport()
+    expect(page.locator(".thread[open] .frame.app .function").first).to_contain_text("reserve")
+    pool = page.locator(".thread", has_text="39 threads")
+    expect(pool.locator(".frames")).to_be_hidden()
+    page.locator(".tree .depth-2 summary").click()
+    expect(page.locator(".tree .depth-2 .frames")).to_be_visible()
+    expect(page.locator(".looks tr.moved")).to_have_count(1)
+    assert complaints == []
+
+
 def test_a_new_crash_appears_without_a_reload(viewer: Running, page: Page, complaints: list[str], home: Path) -> None:
     """Delivered over HTTP or written beside us, a crash shows up on the open page, marked as new."""
     page.goto(viewer.url)
@@ -153,7 +172,7 @@ def test_a_viewer_that_is_gone_is_said(home: Path, page: Page) -> None:
 def addresses(viewer: Running) -> list[str]:
     """One page of each kind."""
     segfault, exception = deaths.made(deaths.segfault("r" * 90)), deaths.made(deaths.exception(message="x" * 300))
-    others = [deaths.made(one) for one in (deaths.killed(), deaths.live(), deaths.stopped())]
+    others = [deaths.made(one) for one in (deaths.killed(), deaths.live(), deaths.stopped())] + [stacked.made()]
     for one in (segfault, exception, *others):
         viewer.deliver(one)
     before, after = captured.made(captured.shop("req-cart-2")), captured.made(captured.shop())

@@ -31,6 +31,7 @@ PAGE_OF = {
     "tcpdump": "packets.md",
     "run": "catching-crashes.md",
     "report": "live-reports.md",
+    "stacks": "stacks.md",
     "profile": "profiling.md",
     "memory": "memory.md",
     "exec": "exec.md",

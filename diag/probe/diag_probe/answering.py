@@ -14,6 +14,7 @@ ANSWERS = {
     "objects": "census",
     "tracemalloc": "tracing",
     "memray": "tracker",
+    "waits": "waits",
 }
 
 

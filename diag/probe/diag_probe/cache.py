@@ -15,6 +15,7 @@ START_PARTS = (
 LATER_PARTS = (
     *("requests", "wsgi", "asgi", "servers", "frameworks", "processes", "tasks", "spans"),
     *("answering", "census", "tracing", "tracker"),
+    *("holding", "event_loops", "waits"),
 )
 
 

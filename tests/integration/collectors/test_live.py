@@ -110,13 +110,27 @@ def test_other_runtimes_give_what_proc_has(tool: str, runtime: str) -> None:
     """A program that is not Python gives its facts and the kernel's threads, and says what would show more."""
     command = [need(tool)] + (["-e", "process.stdin.resume()"] if tool == "node" else [])
     with subprocess.Popen(command, stdin=subprocess.PIPE) as child:
-        evidence = look(instance(child.pid), depth=Depth(native=True))
+        evidence = look(instance(child.pid))
 
         assert evidence.instance.runtime == runtime
         assert evidence.process is not None
         assert {t.thread_id for t in evidence.threads} == {task.thread_id for task in evidence.process.tasks}
         (missing,) = [entry for entry in evidence.incomplete if entry.section == "threads.frames"]
         assert "not a Python process" in missing.reason
+
+
+def test_native_frames_of_a_native_program(wait_for: Callable) -> None:
+    """eu-stack reads them where they are asked for, and the kernel says what the thread waits for."""
+    need("eu-stack")
+    with subprocess.Popen([need("cat")], stdin=subprocess.PIPE) as child:
+        wait_for(lambda: Path(f"/proc/{child.pid}/wchan").read_text() not in ("0", ""))
+
+        evidence = look(instance(child.pid), depth=Depth(native=True))
+
+        (thread,) = evidence.threads
+        assert any("read" in frame.function for frame in thread.frames)
+        assert thread.waiting is not None and thread.waiting.what.startswith("reads from a pipe")
+        assert 0 < evidence.cost.pause_s < 1
 
 
 def test_requests_in_flight_become_links(spawn: Callable) -> None:
