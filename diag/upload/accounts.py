@@ -23,7 +23,7 @@ from diag.model import moment_of, new_capture_id, now, stamp, valid_id
 from diag.redact import Redactor
 from diag.spool import Account, Spool
 from diag.spool.files import locked, sync_folder, write_file, writing
-from diag.upload import keys
+from diag.upload import keys, small
 from diag.upload.store import Store
 
 SCHEMA = "diag.account/1"
