@@ -20,6 +20,8 @@ from typing import Any, NoReturn, Self
 
 from diag.collectors import questions
 from diag.collectors.collector import Subject
+from diag.collectors.proc import still_runs
+from diag.collectors.procfs import gone
 from diag.collectors.questions import Answer, NotAnswered
 from diag.errors import Busy, DiagError, NoSuchInstance
 from diag.model import Instance
@@ -75,11 +77,15 @@ class Kept:
 
     def ask(self, do: str, arguments: Mapping[str, Any] | None = None, *, patience_s: float) -> Any:
         """What the probe answers to this way of the question. Raises what `questions.ask` does."""
-        told = {"do": do, "token": self._token, **(arguments or {})}
+        who, told = self._subject, {"do": do, "token": self._token, **(arguments or {})}
         until = time.monotonic() + patience_s
         while True:
             try:
-                answer: Answer = questions.ask(self._subject, self._question, told, patience_s=patience_s)
+                answer: Answer = questions.ask(who, self._question, told, patience_s=patience_s)
+            except NotAnswered:
+                if not still_runs(who.pid, who.start_ticks):  # then its box may be gone, too
+                    raise gone(who.pid) from None
+                raise
             except Busy:  # another diag asks something: a moment, as a rule
                 if time.monotonic() > until:
                     raise
@@ -119,11 +125,9 @@ def main() -> NoReturn:
 
 def _end(subject: Subject, question: str, token: str) -> None:
     until = time.monotonic() + KEEPS_ON_S
-    while time.monotonic() < until:
+    while time.monotonic() < until and still_runs(subject.pid, subject.start_ticks):
         try:
             questions.ask(subject, question, {"do": "end", "token": token}, patience_s=60)
             return
-        except NoSuchInstance:
-            return
-        except DiagError:
+        except (DiagError, OSError):
             time.sleep(AGAIN_S)  # its main thread is busy, or another diag asks: later, then

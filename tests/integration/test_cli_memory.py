@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from diag.collectors.procfs import kib, parse_status
 from diag.profiles import formats, tables
 from diag.profiles.model import Profile
 
+ROOT = Path(__file__).parents[2]
 OWN = sys.executable  # the only interpreter here that has memray
 TRACING = "__import__('_tracemalloc').is_tracing()"
 TRACKING = "bool(getattr(sys.modules.get('diag_probe.tracker'), 'state', None))"
@@ -83,6 +85,17 @@ def recording(machine: Machine, growing: Callable, wait_for: Callable) -> Callab
         return one
 
     return start
+
+
+def keepers() -> list[str]:
+    """The processes of this tree that see to it that recordings are ended."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        with suppress(OSError):
+            words = path.read_bytes()
+            if b"diag.collectors.keeping" in words and os.fsencode(ROOT) in words:
+                found.append(path.parent.name)
+    return found
 
 
 def known(machine: Machine) -> bool:
@@ -278,6 +291,7 @@ def test_a_killed_diag_leaves_nothing_on(
     one.process.kill()
 
     wait_for(lambda: not one.is_on)
+    wait_for(lambda: keepers() == [])
     wait_for(lambda: list((machine.home / "run/diag").glob("*/memray.*")) == [])
 
 
@@ -296,7 +310,7 @@ def test_a_fork_is_not_traced(engine: str, recording: Callable, machine: Machine
 
 
 @pytest.mark.parametrize("engine", ["objects", "tracemalloc", "memray"])
-def test_a_program_that_ends_meanwhile(engine: str, recording: Callable, machine: Machine) -> None:
+def test_a_program_that_ends_meanwhile(engine: str, recording: Callable, machine: Machine, wait_for: Callable) -> None:
     """What was seen until then is kept, and it is said what is missing."""
     one = recording(engine)
 
@@ -308,6 +322,7 @@ def test_a_program_that_ends_meanwhile(engine: str, recording: Callable, machine
     found = summary(machine)
     assert found["mappings"]["process"]["rss"] > 0
     assert bool(found["types"]) == (engine == "objects")
+    wait_for(lambda: keepers() == [])
 
 
 def test_one_at_a_time(recording: Callable, machine: Machine) -> None:
