@@ -67,6 +67,7 @@ captures = Table(
     Column("incomplete", Whole, nullable=False),
     Index("diag_captures_by_id", "capture_id", unique=True),
     Index("diag_captures_by_fingerprint", "fingerprint", "kind", "number"),
+    Index("diag_captures_by_group", "fingerprint", "number"),
     Index("diag_captures_by_instance", "instance_id", "number"),
     Index("diag_captures_by_name", "name", "number"),
     Index("diag_captures_by_service", "service", "number"),
