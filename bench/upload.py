@@ -127,7 +127,7 @@ def _fill(root: Path, load: Load) -> list[Path]:
     files, shelf = [], Shelf(root / "pending" / "report")
     began = now()
     for number in range(load.count):
-        capture_id = new_capture_id(began + timedelta(milliseconds=number))
+        capture_id = new_capture_id(began - timedelta(milliseconds=100 * (load.count - number)))
         folder = shelf.path(Entry(capture_id, load.size_bytes, number).name)
         folder.mkdir(mode=0o700, parents=True)
         small = load.size_bytes < MB

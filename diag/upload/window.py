@@ -6,7 +6,7 @@ import io
 import os
 from typing import BinaryIO
 
-MOST = 256 * 1024
+MOST = 64 * 1024
 
 
 class Window(io.RawIOBase):
