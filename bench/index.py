@@ -62,6 +62,7 @@ def _measure_one(url: str, folder: Path, environment: dict[str, str], captures: 
             notes.set_done(engine, name, time.time())
         with _viewer(url, store, environment) as address:
             for name, path in _pages(sample).items():
+                _get(address + path())  # the first one compiles the template, once in a viewer's life
                 times[name] = _timed(lambda path=path: _get(address + path()), looks)  # type: ignore[misc]
         return {"rate": sample.rate, "times": times}
     finally:
