@@ -243,6 +243,33 @@ class Witness:
 
 
 @dataclass(frozen=True, slots=True)
+class NodeSeen:
+    """What Node's own report says of its death. `trigger` is Node's word; "Abort" where it was read from stderr.
+
+    `rejected` means a promise's rejection that nobody handled. `heap`, `resource_usage` and `libuv` have Node's shape.
+    """
+
+    event: str = ""
+    trigger: str = ""
+    report_version: int | None = None
+    version: str = ""
+    exception: ExceptionSeen | None = None
+    rejected: bool = False
+    javascript: tuple[Frame, ...] = ()
+    native: tuple[Frame, ...] = ()
+    heap: Mapping[str, Any] = field(default_factory=dict)
+    resource_usage: Mapping[str, Any] = field(default_factory=dict)
+    libuv: tuple[Any, ...] = ()
+    workers: int = 0
+    missing: tuple[Missing, ...] = ()
+
+    @property
+    def frames(self) -> tuple[Frame, ...]:
+        """Where it stood: in JavaScript where that is known, else in native code."""
+        return (self.exception.frames if self.exception else self.javascript) or self.native
+
+
+@dataclass(frozen=True, slots=True)
 class Evidence:
     """Everything known of one process at one moment; `children` are the other processes of the instance."""
 
@@ -258,6 +285,7 @@ class Evidence:
     fault: Fault | None = None
     ended: Ended | None = None
     witness: Witness | None = None
+    node: NodeSeen | None = None
     stderr_tail: str | None = None
     links: tuple[Link, ...] = ()
     incomplete: tuple[Missing, ...] = ()

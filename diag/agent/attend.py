@@ -16,6 +16,7 @@ from diag.agent.classify import classify
 from diag.agent.door import Door
 from diag.agent.freeze import freeze
 from diag.agent.inquest import inquire
+from diag.agent.node_options import REPORT_NAME
 from diag.agent.recorder import Recorder
 from diag.agent.registry import Target
 from diag.agent.strangers import borrow_descriptor
@@ -159,7 +160,14 @@ class Attendant:
     def record_end(self, process: Watched, ended: Ended) -> None:
         """Record how the process ended, if that is worth a record."""
         first = process.pid == self.target.pid
-        ended, seen = inquire(process, ended, asked=self.asked, first=first, stderr_tail=self.door.tail_text())
+        ended, seen = inquire(
+            process,
+            ended,
+            asked=self.asked,
+            first=first,
+            stderr_tail=self.door.tail_text(),
+            node_file=self.door.folder / REPORT_NAME if first else None,
+        )
         end = classify(ended, seen)
         if end is None or process.recorded:
             return

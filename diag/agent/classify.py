@@ -32,6 +32,7 @@ class Seen:
     timed_out: bool = False  # its server ended it, because it had been silent for too long
     out_of_memory: bool = False  # its cgroup's counter of OOM kills, or the kernel's log, says so
     asked: int | None = None
+    node_died: bool = False  # Node itself said why it gives up
     first: bool = True  # the instance's first process, whose status the outside sees
 
 
@@ -59,7 +60,7 @@ def _by_signal(number: int, seen: Seen) -> End:
         return End("event", "EVENT", "signal")
     if number == signal.SIGKILL and seen.out_of_memory:
         return End("crash", "OUTSIDE", "oom")
-    return End("crash", "OUTSIDE", "signal")
+    return End("crash", "FULL" if seen.node_died else "OUTSIDE", "signal")
 
 
 def _answers(status: int, asked: int | None) -> bool:

@@ -11,6 +11,7 @@ import warnings
 from pathlib import Path
 
 from diag.agent.guard import FLUSH, FLUSHED, UNHEARD, Guard, StderrTail, why_not_relayed
+from diag.agent.node_options import REPORT_NAME, ReportLines
 from diag.probe.diag_probe import layout
 
 SOCKET_NAME = "s"
@@ -85,7 +86,8 @@ class Door:
                 if number > 2 and number not in kept:
                     with contextlib.suppress(OSError):
                         os.close(number)
-            Guard(self._listener, theirs, self._stderr_reader, self._tail).run()
+            lines = ReportLines(self.folder / REPORT_NAME)
+            Guard(self._listener, theirs, self._stderr_reader, self._tail, lines).run()
         finally:
             os._exit(1)
 

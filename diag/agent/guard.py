@@ -20,6 +20,7 @@ import struct
 import time
 from collections.abc import Callable
 
+from diag.agent.node_options import ReportLines
 from diag.probe.diag_probe import layout
 
 TAIL_SIZE = 65536
@@ -73,12 +74,18 @@ class Guard:
     """The guard process. `run` never returns."""
 
     def __init__(
-        self, door: socket.socket | None, agent: socket.socket, stderr_pipe: int | None, tail: StderrTail
+        self,
+        door: socket.socket | None,
+        agent: socket.socket,
+        stderr_pipe: int | None,
+        tail: StderrTail,
+        report_lines: ReportLines,
     ) -> None:
         self._door = door
         self._agent: socket.socket | None = agent
         self._stderr_pipe = stderr_pipe
         self._tail = tail
+        self._report_lines = report_lines
         self._links: dict[int, socket.socket] = {}
         self._moved: dict[int, float] = {}  # link -> when its last packet came, monotonic; absent once it was drained
         self._poll = select.epoll()
@@ -198,7 +205,8 @@ class Guard:
                 content = os.read(self._stderr_pipe, select.PIPE_BUF)
             except BlockingIOError:
                 return
-            if not content or not self._pass_on(content):
+            passed = self._report_lines.without(content) if content else self._report_lines.rest()
+            if not self._pass_on(passed) or not content:
                 self._poll.unregister(self._stderr_pipe)
                 os.close(self._stderr_pipe)
                 self._stderr_pipe = None

@@ -5,9 +5,10 @@ from __future__ import annotations
 import signal
 import time
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
-from diag.agent import timeouts
+from diag.agent import node_report, timeouts
 from diag.agent.blackbox import exception_seen
 from diag.agent.classify import Seen
 from diag.agent.watched import Watched
@@ -18,9 +19,18 @@ AT_ONCE_S = 5.0  # a signal that is not handled ends a process at once, on a loa
 
 
 def inquire(
-    process: Watched, ended: Ended, *, asked: int | None, first: bool, stderr_tail: str | None
+    process: Watched,
+    ended: Ended,
+    *,
+    asked: int | None,
+    first: bool,
+    stderr_tail: str | None,
+    node_file: Path | None = None,
 ) -> tuple[Ended, Seen]:
     """The end with more evidence, and what decides how it is recorded; the process holds what else was found."""
+    process.node = node_report.read(node_file, process.pid) if node_file else None
+    if process.node is None and ended.signal == signal.SIGABRT:
+        process.node = node_report.aborting(stderr_tail)
     box = process.box()
     process.fatal = process.fatal or (box.fatal() if box else None)
     leaving = box.leaving() if box and not process.fatal and not process.frozen else None
@@ -39,13 +49,14 @@ def inquire(
     if ended.signal == signal.SIGKILL:
         ended, out_of_memory = _look_for_oom(process, ended)
     return ended, Seen(
-        raised=process.fatal is not None,
+        raised=process.fatal is not None or bool(process.node and process.node.exception and ended.status),
         frozen=process.frozen is not None,
         left_cleanly=bool(box and box.left_cleanly),
         called=ended.call,
         stacks=bool(process.leaving or process.stuck),
         timed_out=in_handler or bool(process.stuck) or timeouts.master_said_so(process.pid, stderr_tail),
         out_of_memory=out_of_memory,
+        node_died=bool(process.node and process.node.frames),
         asked=asked,
         first=first,
     )

@@ -7,7 +7,7 @@ import signal
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from diag.agent import signals
+from diag.agent import node_options, signals
 from diag.agent.door import SOCKET_NAME, Door
 from diag.probe import FOLDER
 from diag.probe.diag_probe import layout
@@ -40,6 +40,7 @@ def launch(command: list[str], door: Door, announce: Callable[[int], None], *, w
     environment = dict(os.environ)
     if door.no_probe is None:
         inject(environment, door.folder / SOCKET_NAME, with_locals=with_locals)
+        node_options.inject(command, environment, door.folder)
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, ())
     signals.block()
     try:

@@ -15,7 +15,7 @@ from diag.agent import registry
 from diag.agent.blackbox import Box, exception_seen, moment_of, request_link, threads_seen
 from diag.agent.freeze import Frozen
 from diag.agent.registry import Target
-from diag.evidence import Ended, Evidence, ProcessFacts, Thread, Witness
+from diag.evidence import Ended, Evidence, ExceptionSeen, NodeSeen, ProcessFacts, Thread, Witness
 from diag.model import Cost, Instance, Level, Link, Missing, TriggerKind, new_capture_id, now, stamp
 
 
@@ -46,6 +46,7 @@ class Watched:
     sent: Sent | None = None
     stuck: tuple[Thread, ...] = ()  # as it stood when its server was about to end it
     frozen: Frozen | None = None
+    node: NodeSeen | None = None
     recorded: bool = False
     cgroup_text: str = ""
     last_box: Box | None = field(default=None, repr=False)
@@ -92,7 +93,6 @@ class Circumstances:
 
 def instance_of(process: Watched, target: Target) -> Instance:
     """The identity that captures of this process carry."""
-    witness_runtime = _runtime(process.box())
     parent = process.parent
     return Instance(
         service=target.service,
@@ -101,7 +101,7 @@ def instance_of(process: Watched, target: Target) -> Instance:
         host=target.host,
         pid=process.pid,
         start_time=stamp(process.facts.start_time) if process.facts else target.start_time,
-        runtime=witness_runtime,
+        runtime=_runtime(process),
         labels=target.labels,
         parent={"pid": parent.pid, "start_time": stamp(parent.facts.start_time)} if parent and parent.facts else None,
     )
@@ -122,13 +122,20 @@ def evidence_of_end(
         level=level,
         process=frozen.facts if frozen and frozen.facts else process.facts,
         threads=_threads(process),
-        exception=exception_seen(process.fatal["exception"]) if process.fatal else None,
+        exception=_exception(process),
         fault=frozen.fault if frozen else None,
         ended=ended,
         witness=witness,
+        node=process.node,
         stderr_tail=around.stderr_tail,
         links=_links(process, witness),
-        incomplete=(*around.missing, *process.missing, *(frozen.missing if frozen else ()), *_unseen(process, witness)),
+        incomplete=(
+            *around.missing,
+            *process.missing,
+            *(frozen.missing if frozen else ()),
+            *(process.node.missing if process.node else ()),
+            *_unseen(process, witness),
+        ),
         cost=frozen.cost if frozen else Cost(),
     )
 
@@ -158,6 +165,12 @@ def _time_of(process: Watched) -> datetime:
     return (moment_of(process.fatal) if process.fatal else None) or now()
 
 
+def _exception(process: Watched) -> ExceptionSeen | None:
+    if process.fatal:
+        return exception_seen(process.fatal["exception"])
+    return process.node.exception if process.node else None
+
+
 def _threads(process: Watched) -> tuple[Thread, ...]:
     if process.frozen:
         return process.frozen.threads
@@ -166,6 +179,8 @@ def _threads(process: Watched) -> tuple[Thread, ...]:
     if process.leaving:
         left, *others = threads_seen(process.leaving, process.pid)
         return (replace(left, crashed=False), *others)
+    if process.node and process.node.frames:
+        return (Thread(process.pid, crashed=True, frames=process.node.frames),)
     return process.stuck
 
 
@@ -194,7 +209,10 @@ def _unseen(process: Watched, witness: Witness | None) -> tuple[Missing, ...]:
     return tuple(missing)
 
 
-def _runtime(box: Box | None) -> str:
+def _runtime(process: Watched) -> str:
+    if process.node and process.node.version:
+        return f"node {process.node.version}"
+    box = process.box()
     header = box.header() if box else {}
     version = header.get("version")
     return (

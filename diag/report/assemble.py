@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from diag.evidence import Evidence, Request
+from diag.evidence import Evidence, NodeSeen, Request
 from diag.model import stamp
 from diag.report import resources, stacks
 from diag.report.ending import exit_json, signal_json
@@ -78,6 +78,8 @@ def _report(evidence: Evidence, scrub: Scrub, host: Host, depth: int) -> dict[st
         "cost": evidence.cost.to_json(),
         "redactions": [],
     }
+    if evidence.node is not None and evidence.node.trigger:
+        report["node"] = _node(evidence.node, scrub)
     report["incomplete"] = [
         {"section": entry.section, "reason": scrub.text(entry.reason, 1024)} for entry in gaps.found
     ]
@@ -146,6 +148,20 @@ def _asyncio(evidence: Evidence, scene: stacks.Scene, scrub: Scrub, gaps: Gaps) 
         gaps.add("asyncio", "the tasks of event loops were not asked for: only the probe of a live Python knows them")
         return {}
     return {"loops": loops_json(evidence.loops, scene, scrub)}
+
+
+def _node(seen: NodeSeen, scrub: Scrub) -> dict[str, Any]:
+    """What only Node has, in the names and shapes of its own report."""
+    return {
+        "event": scrub.text(seen.event, 1024),
+        "trigger": seen.trigger,
+        "reportVersion": seen.report_version,
+        "unhandledRejection": seen.rejected,
+        "javascriptHeap": scrub.plain(seen.heap),
+        "resourceUsage": scrub.plain(seen.resource_usage),
+        "libuv": scrub.plain(seen.libuv),
+        "workers": seen.workers,
+    }
 
 
 def _cgroup(evidence: Evidence, scrub: Scrub, gaps: Gaps) -> dict[str, Any]:

@@ -30,7 +30,7 @@ def _parts(report: Json) -> Iterator[str]:
     elif signal is not None:
         kind = "oom" if report["verdict"]["cause"] == "oom" else "sent" if signal["sent"] else "signal"
         yield from (kind, signal["name"], *_stack(report))
-        if not report["threads"]:
+        if not report["threads"] or report["verdict"]["cause"] == "heap-limit":  # no stack tells who filled it
             yield str(report["instance"]["service"])
     elif report["trigger"] == "hang":
         yield from ("hang", *_stack(report))
@@ -56,7 +56,7 @@ def _stack(report: Json) -> Iterator[str]:
     native = native_frame(frames)
     if native is not None:
         yield _native(native)
-    yield from _python([frame for frame in frames if frame["language"] == "python"])
+    yield from _python([frame for frame in frames if frame["language"] != "native"])
 
 
 def _python(frames: list[Any]) -> Iterator[str]:

@@ -47,6 +47,11 @@ def _thin_workers(report: dict[str, Any]) -> None:
         worker["header"].update(cpus=[], networkInterfaces=[])
 
 
+def _thin_node(report: dict[str, Any]) -> None:
+    if "node" in report:
+        report["node"].update(javascriptHeap={}, resourceUsage={}, libuv=[])
+
+
 def _shorten_stacks(report: dict[str, Any]) -> None:
     for thread in report["threads"]:
         left_out = len(thread["frames"]) - _FRAMES_LEFT
@@ -105,5 +110,6 @@ _CUTS: tuple[tuple[str, str, Callable[[dict[str, Any]], None]], ...] = (
     ("threads.frames", f"stacks beyond {_FRAMES_LEFT} frames were left out", _shorten_stacks),
     ("threads", f"threads beyond {_THREADS_LEFT} were left out", _drop_threads),
     ("locals", "all locals were left out", _drop_locals),
+    ("node", "Node's heap spaces and handles were left out", _thin_node),
     ("report", "everything but the crashing thread and the verdict was left out", _keep_the_core),
 )

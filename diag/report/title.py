@@ -16,6 +16,8 @@ def title(report: Json) -> str:
         return summary(exception) + _where(report)
     if report["trigger"] == "oom":
         return "out of memory, killed by SIGKILL"
+    if report["verdict"]["cause"] == "heap-limit":
+        return "JavaScript heap out of memory"
     if report["verdict"]["cause"] == "worker-timeout":
         return "worker time-out" + _where(report)
     if report["trigger"] == "hang":

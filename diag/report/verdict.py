@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from diag.report.causes import exceptions, exits, faults, timeouts
+from diag.report.causes import exceptions, exits, faults, node, timeouts
 from diag.report.causes.shape import HIGH, MEDIUM, verdict
 from diag.report.deadlock import deadlocks, judged
 from diag.report.reading import Json, app_frame, crashed_thread, duration, in_flight, meanwhile, place
@@ -35,7 +35,7 @@ def judge(report: Json) -> dict[str, Any]:
     if report["trigger"] == "hang":
         return _hang(report)
     if report["signal"] is not None:
-        return _by_signal(report, report["signal"]["name"])
+        return node.judge(report) or _by_signal(report, report["signal"]["name"])
     if report["trigger"] == "signal" and report["level"] == "EVENT":
         return _asked(report, report["exit"]["asked"] or "a signal")
     if report["exception"] is not None:

@@ -1,4 +1,4 @@
-"""Verdicts on Python exceptions: what was raised and where, and what the well-known ones mean."""
+"""Verdicts on exceptions: what was raised and where, and what the well-known ones mean."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import errno
 import re
 from typing import Any
 
+from diag.report.causes import node
 from diag.report.causes.shape import HIGH, Cause, verdict
 from diag.report.reading import Json, app_frame, chain, place, serving, summary
 
@@ -40,6 +41,12 @@ _KINDS: dict[str, tuple[Cause, str]] = {
     "SyntaxError": ("syntax-error", "a source file does not parse"),
     "IndentationError": ("syntax-error", "a source file does not parse"),
 }
+_NODE_CODES: dict[str, tuple[Cause, str]] = {
+    "MODULE_NOT_FOUND": _KINDS["ModuleNotFoundError"],
+    "ERR_MODULE_NOT_FOUND": _KINDS["ModuleNotFoundError"],
+    "ENOTFOUND": ("unknown-host", "the name of a host could not be looked up"),
+    "EAI_AGAIN": ("unknown-host", "the name of a host could not be looked up"),
+}
 
 
 def judge(report: Json) -> dict[str, Any]:
@@ -49,7 +56,8 @@ def judge(report: Json) -> dict[str, Any]:
     frame = app_frame(exception["frames"])
     where = f" in {place(frame)}" if frame else ""
     means = f": {meaning}" if meaning else ""
-    evidence = [f"Raised from {summary(earlier)}." for earlier in list(chain(exception))[1:4]]
+    evidence = [node.REJECTED] if report.get("node", {}).get("unhandledRejection") else []
+    evidence += [f"Raised from {summary(earlier)}." for earlier in list(chain(exception))[1:4]]
     parts = exception.get("exceptions", ())
     evidence += [f"The group holds {summary(part)}." for part in parts[:3]]
     if frame is None:
@@ -60,6 +68,10 @@ def judge(report: Json) -> dict[str, Any]:
 def _meaning(exception: Json) -> tuple[Cause, str]:
     """The cause and what it means, for the exception or what it was explicitly raised from."""
     for raised in chain(exception):
+        if node.code(raised) in _NODE_CODES:
+            return _NODE_CODES[str(node.code(raised))]
+        if (raised["type"], raised["message"]) == ("RangeError", "Maximum call stack size exceeded"):
+            return _KINDS["RecursionError"]
         if raised["type"] in _KINDS and raised["module"] in (None, "builtins"):
             return _KINDS[raised["type"]]
         if _starts_no_more(raised):
@@ -76,7 +88,7 @@ def _meaning(exception: Json) -> tuple[Cause, str]:
 
 def _errno(exception: Json) -> int | None:
     number = _ERRNO.match(exception["message"])
-    return int(number[1]) if number else None
+    return int(number[1]) if number else node.number(exception)
 
 
 def _starts_no_more(exception: Json) -> bool:

@@ -200,7 +200,7 @@ def _where(report: Json) -> str:
     native = native_frame(frames)
     if native is not None and native["function"].startswith("0x"):
         native = None  # nothing is mapped there
-    python = app_frame([frame for frame in frames if frame["language"] == "python"])
+    python = app_frame([frame for frame in frames if frame["language"] != "native"])
     if native is None:
         top = python or app_frame(frames)
         return f" in {place(top)}" if top is not None else ""
