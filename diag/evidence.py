@@ -261,6 +261,7 @@ class NodeSeen:
     resource_usage: Mapping[str, Any] = field(default_factory=dict)
     libuv: tuple[Any, ...] = ()
     workers: int = 0
+    of_child: str = ""  # a sentence about the death of another process, where the report is of that
     missing: tuple[Missing, ...] = ()
 
     @property

@@ -13,7 +13,7 @@ from diag.agent.blackbox import exception_seen
 from diag.agent.classify import Seen
 from diag.agent.watched import Watched
 from diag.collectors import cgroup, kernel_log
-from diag.evidence import Ended
+from diag.evidence import Ended, NodeSeen
 
 AT_ONCE_S = 5.0  # a signal that is not handled ends a process at once, on a loaded machine too
 
@@ -28,10 +28,9 @@ def inquire(
     node_file: Path | None = None,
 ) -> tuple[Ended, Seen]:
     """The end with more evidence, and what decides how it is recorded; the process holds what else was found."""
-    process.node = node_report.read(node_file, process.pid) if node_file else None
-    if process.node is None and ended.signal == signal.SIGABRT:
-        process.node = node_report.aborting(stderr_tail)
     box = process.box()
+    if node_file is not None and box is None:
+        process.node = _said_by_node(process, ended, node_file, stderr_tail)
     process.fatal = process.fatal or (box.fatal() if box else None)
     leaving = box.leaving() if box and not process.fatal and not process.frozen else None
     in_handler = leaving is not None and timeouts.is_handler(leaving)
@@ -41,6 +40,8 @@ def inquire(
         ended = _with_call(process, ended, leaving)
     if process.sent and process.sent.signal == ended.signal and time.monotonic() - process.sent.moment_s < AT_ONCE_S:
         ended = replace(ended, sender=process.sent.sender)
+    if process.node and process.node.of_child and ended.status:
+        ended = replace(ended, evidence=(*ended.evidence, process.node.of_child))
     if process.stuck:
         ended = replace(
             ended, evidence=(*ended.evidence, "its server said, before it sent SIGABRT, that it was silent")
@@ -60,6 +61,13 @@ def inquire(
         asked=asked,
         first=first,
     )
+
+
+def _said_by_node(process: Watched, ended: Ended, node_file: Path, stderr_tail: str | None) -> NodeSeen | None:
+    seen = node_report.read(node_file, process.pid)
+    if ended.signal == signal.SIGABRT and (seen is None or seen.of_child):
+        return node_report.aborting(stderr_tail)
+    return seen
 
 
 def _with_call(process: Watched, ended: Ended, leaving: dict[str, Any]) -> Ended:

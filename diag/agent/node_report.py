@@ -7,7 +7,7 @@ import os
 import re
 import stat
 from collections.abc import Iterator, Mapping
-from itertools import takewhile
+from itertools import pairwise, takewhile
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
@@ -26,8 +26,10 @@ _TOLD = ("code", "errno", "syscall", "path", "address", "port")  # of an error's
 _SYMBOL = re.compile(r"(?P<function>.*?) ?\[(?P<module>[^\[\]]*)\]", re.DOTALL)
 _VERSION = re.compile(r"v((?P<major>\d{1,4})\.[\w.+-]{1,60})")
 _REJECTIONS_END = 15  # the first Node that ends at a rejection which nobody handles
-# On the stack where an exception was thrown past every catch, and not where Node found a rejected promise unhandled.
-_THROWN, _TRIGGERED = "v8::internal::MessageHandler::ReportMessage", "TriggerUncaughtException"
+# What ends the process is called by V8 where an exception was thrown past every catch, by Node's C++ where its own
+# callback threw, and by Node's JavaScript where it finds a rejection unhandled; behind that V8 may have no name.
+_TRIGGERED = "node::errors::TriggerUncaughtException"
+_BY_JAVASCRIPT = ("v8::internal::FunctionCallbackArguments", "v8::internal::Builtin_HandleApiCall")
 _REPORTING = "node::TriggerNodeReport"
 _ABORTED = re.compile(r"^----- JavaScript stack trace -----\n\n(?P<lines>(?: *\d+: .*\n)+)", re.MULTILINE)
 
@@ -49,9 +51,11 @@ def read(path: Path, pid: int) -> NodeSeen | None:
     header = _mapping(written, "header")
     if not header:
         return _unread("Node's own report has no header: it is no report, or a foreign one")
-    if header.get("processId") != pid or header.get("threadId") not in (0, None):
-        return None  # a child's or a worker thread's, whose parent has to say whether it dies of it
-    return _seen(written, header) if header.get("trigger") in _FATAL else None
+    if header.get("trigger") not in _FATAL or header.get("threadId") not in (0, None):
+        return None  # what a worker thread dies of, the main thread may handle
+    if header.get("processId") != pid:
+        return NodeSeen(of_child=_of_child(written, header))
+    return _seen(written, header)
 
 
 def aborting(stderr_tail: str | None) -> NodeSeen | None:
@@ -93,14 +97,23 @@ def _seen(written: Any, header: Mapping[str, Any]) -> NodeSeen:
     )
 
 
+def _of_child(written: Any, header: Mapping[str, Any]) -> str:
+    said = _mapping(written, "javascriptStack").get("message") if header["trigger"] == "Exception" else None
+    first = str(said or header.get("event")).partition("\n")[0]
+    return (
+        f"Node's report of pid {header.get('processId')} of this instance, of {header.get('dumpEventTime')}: {first}"
+    )[:_LONGEST_TEXT]
+
+
 def _rejected(exception: ExceptionSeen, natives: list[dict[str, Any]], header: Mapping[str, Any]) -> bool:
     named = _VERSION.fullmatch(str(header.get("nodejsVersion")))
     if named is None or int(named["major"]) < _REJECTIONS_END:
         return False
     if any(frame.function == "ModuleJob.run" for frame in exception.frames):
         return False  # a module that throws is a rejected promise too, but no reader would call it so
-    stack = " ".join(str(entry.get("symbol")) for entry in natives)
-    return _TRIGGERED in stack and _THROWN not in stack
+    stack = [str(entry.get("symbol")).removesuffix("[node]").strip() for entry in natives]
+    caller = next((below for above, below in pairwise(stack) if above.startswith(_TRIGGERED)), "none")
+    return not caller or caller.startswith(_BY_JAVASCRIPT)
 
 
 def _lacking(written: Any) -> Iterator[Missing]:

@@ -9,7 +9,7 @@ from typing import Any
 from diag.report.causes.shape import HIGH, MEDIUM, verdict
 from diag.report.reading import Json, app_frame, meanwhile, place, telling_frames
 
-REJECTED = "It was an unhandled rejection: a promise was rejected, and nobody handled that."
+REJECTED = "By Node's native stack it was an unhandled rejection: a promise was rejected, and nobody handled that."
 _OLD_SPACE = re.compile(r"--max[-_]old[-_]space[-_]size=(\d{1,9})")
 
 

@@ -96,15 +96,24 @@ def test_hostile_values_leave_a_partial_report(tmp_path: Path, values: dict[str,
     assert seen.trigger == "Exception"
 
 
-@pytest.mark.parametrize(
-    "header", [{"processId": 1}, {"threadId": 2}, {"trigger": "API"}], ids=["a child's", "a worker's", "asked for"]
-)
+@pytest.mark.parametrize("header", [{"threadId": 2}, {"trigger": "API"}, {"processId": 1, "trigger": "API"}])
 def test_a_report_of_another_end_is_not_taken(tmp_path: Path, header: dict[str, object]) -> None:
-    """A child's, a worker thread's, or one that the program asked for."""
+    """A worker thread's, or one that the program asked for."""
     written = WHOLE | {"header": {**WHOLE["header"], **header}}
 
     assert node_report.read(_written(tmp_path, json.dumps(written)), PID) is None
     assert node_report.read(tmp_path / "none", PID) is None
+
+
+def test_a_childs_report_is_told_and_not_taken(tmp_path: Path) -> None:
+    """Its parent may have ended of that, or not."""
+    written = WHOLE | {"header": {**WHOLE["header"], "processId": 1, "dumpEventTime": "2026-03-04T05:06:07Z"}}
+
+    seen = node_report.read(_written(tmp_path, json.dumps(written)), PID)
+
+    assert seen is not None
+    assert seen.of_child == "Node's report of pid 1 of this instance, of 2026-03-04T05:06:07Z: TypeError: no"
+    assert (seen.trigger, seen.exception, seen.frames) == ("", None, ())
 
 
 def test_only_the_last_abort_on_stderr_counts() -> None:
