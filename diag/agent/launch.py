@@ -39,8 +39,8 @@ def launch(command: list[str], door: Door, announce: Callable[[int], None], *, w
     """
     environment = dict(os.environ)
     if door.no_probe is None:
-        inject(environment, door.folder / SOCKET_NAME, with_locals=with_locals)
         node_options.inject(command, environment, door.folder)
+        inject(environment, door.folder / SOCKET_NAME, with_locals=with_locals)
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, ())
     signals.block()
     try:

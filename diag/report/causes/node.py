@@ -39,9 +39,8 @@ def _heap(report: Json, node: Json) -> dict[str, Any]:
     evidence += _largest_space(heap)
     if limit:
         evidence.append(f"Old and young generation together may have {limit}.")
-    if asked:
-        limit = f"{asked[-1]} MiB for the old generation (--max-old-space-size)"
-    numbers = f": {used} in use, of at most {limit}" if used and limit else ""
+    allowed = f"where --max-old-space-size allows {asked[-1]} MiB" if asked else f"of at most {limit}" if limit else ""
+    numbers = f": {used} in use, {allowed}" if used and allowed else ""
     return verdict("heap-limit", f"JavaScript's heap reached its limit{numbers}{meanwhile(report)}.", HIGH, evidence)
 
 
