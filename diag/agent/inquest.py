@@ -65,6 +65,8 @@ def inquire(
 
 def _said_by_node(process: Watched, ended: Ended, node_file: Path, stderr_tail: str | None) -> NodeSeen | None:
     seen = node_report.read(node_file, process.pid)
+    if seen is None:
+        node_report.hand_over(node_file, process.pid, process.facts.working_directory if process.facts else None)
     if ended.signal == signal.SIGABRT and (seen is None or seen.of_child):
         return node_report.aborting(stderr_tail)
     return seen

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -208,3 +209,19 @@ def test_each_version_gets_what_it_accepts(tmp_path: Path, version: str, wanted:
 
     assert bool(options) == (wanted is not None)
     assert ("--experimental-report" in options) == bool(wanted)
+
+
+def test_what_the_program_asked_for_is_given_to_it(tmp_path: Path) -> None:
+    """A report by `process.report.writeReport()` lands in the working directory, and replaces nothing there."""
+    ours, theirs = tmp_path / "node.json", tmp_path / "app"
+    theirs.mkdir()
+    ours.write_text('{"header": {"trigger": "API"}}')
+
+    for _ in range(2):
+        node_report.hand_over(ours, 77, str(theirs))
+    node_report.hand_over(ours, 77, str(tmp_path / "gone"))
+    node_report.hand_over(tmp_path / "absent.json", 77, str(theirs))
+
+    (handed,) = theirs.iterdir()
+    assert handed.read_text() == ours.read_text()
+    assert re.fullmatch(r"report\.\d{8}\.\d{6}\.77\.0\.001\.json", handed.name)
