@@ -34,7 +34,7 @@ def look(subject: Subject, bound: Bound, used: int) -> Iterator[LastLook]:
     for section, part in (("mappings", _mappings), ("types", _types), ("threads", _threads)):
         try:
             found, gaps = part(subject, bound)
-        except (DiagError, OSError) as trouble:
+        except (DiagError, OSError, ValueError, LookupError) as trouble:  # it ends, and what is read breaks off
             found, gaps = {}, (Missing(f"lastLook.{section}", str(trouble)),)
         seen = replace(seen, **found, missing=(*seen.missing, *gaps))
         yield seen
