@@ -69,6 +69,7 @@ class Settings:
     service: str = ""
     labels: str = ""  # k=v,k=v
     locals: bool = False  # locals in crash reports, redacted
+    oom_watch_percent: int = 90  # of a control group's memory limit, where a last look is taken; 0: never
     environment_allow: str = ""  # more names (comma-separated, * allowed) than the built-in allow-list
     trace_url: str = ""  # the viewer's link for a trace, with {trace_id}
     retention: tuple[RetentionRule, ...] = ()  # what `diag prune` keeps; none: nothing is ever removed

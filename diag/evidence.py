@@ -7,6 +7,7 @@ through the redactor on its way into the report.
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -242,6 +243,31 @@ class Witness:
     dropped: int = 0
 
 
+def is_own_type(name: str) -> bool:
+    """Whether a type of this name, with its module, is neither Python's nor the probe's."""
+    module = name.partition(".")[0]
+    return module not in (name, "diag_probe", "sitecustomize") and module not in sys.stdlib_module_names
+
+
+@dataclass(frozen=True, slots=True)
+class LastLook:
+    """What was seen of a process's memory shortly before its control group had none left.
+
+    `samples` are (time, bytes in use) of the group, oldest first, `used` and `limit` its bytes at `time`. `mappings`
+    and `types` are the largest, each with its bytes.
+    """
+
+    time: datetime
+    used: int
+    limit: int
+    samples: tuple[tuple[datetime, int], ...] = ()
+    mappings: tuple[Mapping[str, Any], ...] = ()  # {"kind", "name", "rss", "mappings"}
+    types: tuple[Mapping[str, Any], ...] = ()  # {"name", "count", "bytes"}
+    threads: tuple[Thread, ...] = ()
+    missing: tuple[Missing, ...] = ()
+    pause_s: float = 0.0
+
+
 @dataclass(frozen=True, slots=True)
 class NodeSeen:
     """What Node's own report says of its death. `trigger` is Node's word; "Abort" where it was read from stderr.
@@ -287,6 +313,7 @@ class Evidence:
     ended: Ended | None = None
     witness: Witness | None = None
     node: NodeSeen | None = None
+    last_look: LastLook | None = None
     stderr_tail: str | None = None
     links: tuple[Link, ...] = ()
     incomplete: tuple[Missing, ...] = ()

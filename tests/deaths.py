@@ -9,7 +9,19 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from diag.evidence import Ended, Evidence, ExceptionSeen, Fault, Frame, ProcessFacts, Request, Task, Thread, Witness
+from diag.evidence import (
+    Ended,
+    Evidence,
+    ExceptionSeen,
+    Fault,
+    Frame,
+    LastLook,
+    ProcessFacts,
+    Request,
+    Task,
+    Thread,
+    Witness,
+)
 from diag.model import Artifact, Capture, Cost, Instance, Link, Missing, new_capture_id, now, stamp
 from diag.redact import Redactor
 from diag.report.assemble import assemble, file_name
@@ -142,6 +154,21 @@ def killed(at: datetime | None = None, **changes: Any) -> Evidence:
         stderr_tail=None,
         **changes,
     )
+
+
+def out_of_memory(at: datetime | None = None, **changes: Any) -> Evidence:
+    """An OOM kill, two seconds after a last look at what the shop held."""
+    moment = at or now()
+    look = LastLook(
+        moment - timedelta(seconds=2),
+        480 * MIB,
+        512 * MIB,
+        samples=((moment - timedelta(seconds=62), 120 * MIB), (moment - timedelta(seconds=2), 480 * MIB)),
+        mappings=({"kind": "heap", "name": "[heap]", "rss": 401 * MIB, "mappings": 1},),
+        types=({"name": "shop.carts.Cart", "count": 120_000, "bytes": 333 * MIB},),
+    )
+    threads = (Thread(PID, "MainThread", frames=(*VIEW, *SERVER)),)
+    return replace(killed(moment, **changes), trigger="oom", last_look=look, threads=threads, incomplete=())
 
 
 def live(at: datetime | None = None, **changes: Any) -> Evidence:

@@ -14,12 +14,14 @@ from pathlib import Path
 from diag.agent import exits, registry
 from diag.agent.attend import CREDENTIALS, LINGER_S, Attendant
 from diag.agent.classify import ASKING
+from diag.agent.memory_watch import MemoryWatch
 from diag.agent.signals import Arrivals
 from diag.agent.watched import Watched
 from diag.evidence import Ended
 from diag.probe.diag_probe import layout
 
 LAST_WORDS_S = 0.2
+_HANDED = "wait status of an orphan handed to us"
 _SO_PEERPIDFD = 77  # include/uapi/asm-generic/socket.h, since Linux 6.5; since 6.16 also where the peer was reaped
 
 
@@ -34,6 +36,7 @@ class Supervisor:
         self._orphans: dict[int, int] = {}  # pid -> wait status of a process that was handed to us
         self._overdue: dict[int, float] = {}  # pid -> when its exception is recorded without its end, monotonic
         self.ended: Ended | None = None  # how the first process ended, as soon as its status was taken
+        self._memory = MemoryWatch(attendant.target, attendant.settings.oom_watch_percent)
         self._arrivals = Arrivals()
         self._poll = select.epoll()
         self._ready: dict[int, Callable[[], None]] = {}
@@ -47,6 +50,7 @@ class Supervisor:
         while self.ended is None:
             self._turn(self._patience())
         self._hear_last_words()
+        self._memory.close()
         return self.ended
 
     @property
@@ -97,8 +101,17 @@ class Supervisor:
     def _reap_orphans(self) -> None:
         """As PID 1, and as the nearest ancestor that asked for orphans, we are handed processes of the instance.
 
-        Tools that we run have ended by now: they run inside one turn of the loop.
+        Tools that we run have ended by now: they run inside one turn of the loop, and those of the last look at its
+        memory keep us from here until then.
         """
+        if not self._memory.tools.acquire(blocking=False):
+            return  # it sends SIGCHLD when they have ended
+        try:
+            self._reap()
+        finally:
+            self._memory.tools.release()
+
+    def _reap(self) -> None:
         while True:
             try:
                 ended = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
@@ -132,7 +145,7 @@ class Supervisor:
         self._unlink(process)  # exec: a new interpreter in the same process
         link.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
         process.link = link
-        self._attendant.look_at(process)
+        self._look_at(process)
         self._wait_for(link.fileno(), lambda: self._probe_spoke(process))
 
     def _watch(self, pid: int, pidfd: int | None = None) -> Watched | None:
@@ -142,12 +155,16 @@ class Supervisor:
         except OSError:
             return None
         process = self._processes[pid] = Watched(pid, ticks or 0, pidfd)
-        self._attendant.look_at(process)
+        self._look_at(process)
         first = self._processes[self._child]
         if process is not first:
             process.parent = self._processes.get(process.facts.parent_pid if process.facts else self._child, first)
         self._wait_for(pidfd, lambda: self._process_ended(process))
         return process
+
+    def _look_at(self, process: Watched) -> None:
+        self._attendant.look_at(process)
+        self._memory.add(process)
 
     def _unlink(self, process: Watched) -> None:
         if process.link is not None:
@@ -170,6 +187,7 @@ class Supervisor:
                 self._greet(link)
         self._probe_spoke(process)
         self._attendant.look_at_remains(process)
+        process.last_look = self._memory.take(process)
         ended = self._how_it_ended(process)
         if ended.signal is not None and process.frozen is None:
             self._hear_everybody()  # who sent the signal has said so before
@@ -191,7 +209,11 @@ class Supervisor:
             _, status = os.waitpid(process.pid, 0)
             return exits.from_wait_status(status, "wait status of our child")
         if process.pid in self._orphans:
-            return exits.from_wait_status(self._orphans.pop(process.pid), "wait status of an orphan handed to us")
+            return exits.from_wait_status(self._orphans.pop(process.pid), _HANDED)
+        with contextlib.suppress(ChildProcessError):  # while a tool runs nobody is reaped until here
+            reaped, status = os.waitpid(process.pid, os.WNOHANG)
+            if reaped:
+                return exits.from_wait_status(status, _HANDED)
         return exits.of_stranger(process.pid, process.pidfd)
 
     def _hear_last_words(self) -> None:

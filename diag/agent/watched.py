@@ -15,7 +15,7 @@ from diag.agent import registry
 from diag.agent.blackbox import Box, exception_seen, moment_of, request_link, threads_seen
 from diag.agent.freeze import Frozen
 from diag.agent.registry import Target
-from diag.evidence import Ended, Evidence, ExceptionSeen, NodeSeen, ProcessFacts, Thread, Witness
+from diag.evidence import Ended, Evidence, ExceptionSeen, LastLook, NodeSeen, ProcessFacts, Thread, Witness
 from diag.model import Cost, Instance, Level, Link, Missing, TriggerKind, new_capture_id, now, stamp
 
 
@@ -47,6 +47,7 @@ class Watched:
     stuck: tuple[Thread, ...] = ()  # as it stood when its server was about to end it
     frozen: Frozen | None = None
     node: NodeSeen | None = None
+    last_look: LastLook | None = None  # at its memory, where that was nearly used up
     recorded: bool = False
     cgroup_text: str = ""
     last_box: Box | None = field(default=None, repr=False)
@@ -114,6 +115,7 @@ def evidence_of_end(
     box = process.box()
     witness = box.witness() if box else None
     frozen = process.frozen
+    look = process.last_look if trigger == "oom" else None
     return Evidence(
         capture_id=new_capture_id(),
         time=_time_of(process),
@@ -121,12 +123,13 @@ def evidence_of_end(
         trigger=trigger,
         level=level,
         process=frozen.facts if frozen and frozen.facts else process.facts,
-        threads=_threads(process),
+        threads=look.threads if look else _threads(process),
         exception=_exception(process),
         fault=frozen.fault if frozen else None,
         ended=ended,
         witness=witness,
         node=process.node,
+        last_look=look,
         stderr_tail=around.stderr_tail,
         links=_links(process, witness),
         incomplete=(
@@ -134,9 +137,10 @@ def evidence_of_end(
             *process.missing,
             *(frozen.missing if frozen else ()),
             *(process.node.missing if process.node else ()),
-            *_unseen(process, witness),
+            *(look.missing if look else ()),
+            *_unseen(witness, stacks=bool(look.threads if look else _threads(process))),
         ),
-        cost=frozen.cost if frozen else Cost(),
+        cost=frozen.cost if frozen else Cost(look.pause_s if look else 0.0),
     )
 
 
@@ -199,12 +203,12 @@ def _links(process: Watched, witness: Witness | None) -> tuple[Link, ...]:
     return tuple(dict.fromkeys(found))
 
 
-def _unseen(process: Watched, witness: Witness | None) -> tuple[Missing, ...]:
+def _unseen(witness: Witness | None, *, stacks: bool) -> tuple[Missing, ...]:
     """What an end that only its parent saw cannot show."""
     missing = []
     if witness is None:
         missing.append(Missing("recent", "probe absent: nothing was written inside this process"))
-    if not _threads(process):
+    if not stacks:
         missing.append(Missing("threads", "the process ended without a moment in which its stacks could be read"))
     return tuple(missing)
 

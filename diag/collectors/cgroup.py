@@ -6,12 +6,55 @@ Formats: the kernel's Documentation/admin-guide/cgroup-v2.rst and cgroup-v1/memo
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 UNLIMITED = 1 << 60  # version 1 writes the largest multiple of a page for "no limit"
+
+
+# What the kernel gives back before it kills: files that nobody has read lately, those of groups below included.
+_GIVEN_BACK = {1: "total_inactive_file", 2: "inactive_file"}
+
+
+@dataclass(frozen=True, slots=True)
+class Bound:
+    """The group whose memory limit is in force for a process: its own, or one around it."""
+
+    version: int
+    folder: Path
+    limit: int
+
+    def usage(self) -> int | None:
+        """Bytes that the kernel has counted; None where the group is gone."""
+        return _number(self.folder / ("memory.usage_in_bytes" if self.version == 1 else "memory.current"))
+
+    def used(self) -> int | None:
+        """The same without what the kernel would give back."""
+        usage = self.usage()
+        if usage is None:
+            return None
+        return max(0, usage - _pairs(self.folder / "memory.stat").get(_GIVEN_BACK[self.version], 0))
+
+    def notify(self, eventfd: int, thresholds: Iterable[int]) -> bool:
+        """Whether the kernel will write to this eventfd each time that usage passes one of these sizes in bytes.
+
+        Version 1 does (memory.txt, "Memory thresholds") for who may write to the group; version 2 has nothing like it.
+        """
+        if self.version != 1:
+            return False
+        try:
+            with (
+                (self.folder / "memory.usage_in_bytes").open() as usage,
+                os.fdopen(os.open(self.folder / "cgroup.event_control", os.O_WRONLY), "wb", buffering=0) as control,
+            ):
+                for threshold in thresholds:
+                    control.write(f"{eventfd} {usage.fileno()} {threshold}".encode())
+        except OSError:
+            return False
+        return True
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +85,17 @@ def read_cgroup(text: str, mounts: tuple[Mount, ...] | None = None) -> dict[str,
     if cpu:
         found["cpu"] = _present(_cpu_v1(cpu) if version == 1 else _cpu_v2(cpu))
     return found
+
+
+def memory_bound(text: str, mounts: tuple[Mount, ...] | None = None) -> Bound | None:
+    """Whose memory limit ends the process of this /proc/<pid>/cgroup; None where none does, or none can be seen."""
+    paths = _paths(text)
+    version = 1 if "memory" in paths else 2
+    name = "memory.limit_in_bytes" if version == 1 else "memory.max"
+    folders = _folders(_mounts() if mounts is None else mounts, paths, "memory" if version == 1 else "")
+    limits = ((_number(folder / name), folder) for folder in folders)
+    bounds = [Bound(version, folder, limit) for limit, folder in limits if limit is not None and limit < UNLIMITED]
+    return min(bounds, key=lambda bound: bound.limit, default=None)
 
 
 def _paths(text: str) -> dict[str, str]:

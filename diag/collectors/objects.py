@@ -76,9 +76,9 @@ def check_python(subject: Subject) -> None:
         raise WrongRuntime(f"This engine is for Python, and pid {subject.pid} is {subject.runtime or 'unknown'}.")
 
 
-def types(counts: list[Any]) -> dict[str, Any]:
+def types(counts: list[Any], limit_s: float = LIMIT_S) -> dict[str, Any]:
     """The last count as a table, most bytes first; with `growth` where both of two are whole."""
-    last, cut = counts[-1], next(filter(None, map(_cut, counts)), "")
+    last, cut = counts[-1], next(filter(None, (_cut(one, limit_s) for one in counts)), "")
     table: dict[str, Any] = {name: int(last[name]) for name in ("objects", "bytes", "frozen")}
     largest = [{"name": _name(*row[:2]), "bytes": int(row[2]), "length": int(row[3])} for row in last["largest"]]
     after = _by_name(last)
@@ -115,10 +115,10 @@ def _count(subject: Subject) -> questions.Answer:
     return answer
 
 
-def _cut(count: Any) -> str:
+def _cut(count: Any, limit_s: float) -> str:
     if count["cut"] != "seconds":
         return ""
-    return f"not all was counted: {int(count['left']):,} containers were left when {LIMIT_S:.0f} s were over"
+    return f"not all was counted: {int(count['left']):,} containers were left when {limit_s:g} s were over"
 
 
 def _name(module: str, name: str) -> str:

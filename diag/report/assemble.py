@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from diag.evidence import Evidence, NodeSeen, Request
 from diag.model import stamp
-from diag.report import resources, stacks
+from diag.report import last_look, resources, stacks
 from diag.report.ending import exit_json, signal_json
 from diag.report.fingerprint import fingerprint
 from diag.report.header import file_name, header
@@ -69,6 +69,7 @@ def _report(evidence: Evidence, scrub: Scrub, host: Host, depth: int) -> dict[st
         "resourceUsage": resources.resource_usage(evidence, host, gaps),
         "userLimits": resources.user_limits(evidence.process, gaps),
         "cgroup": _cgroup(evidence, scrub, gaps),
+        "lastLook": last_look.last_look_json(evidence, scrub),
         "recent": _recent(evidence, scrub, gaps),
         "stderrTail": _stderr(evidence, scrub, gaps),
         "environmentVariables": _environment(evidence, scrub, gaps),

@@ -156,6 +156,11 @@ def meanwhile(report: Json) -> str:
     return named or (f", with {flying}" if flying else "")
 
 
+def mib(size: float) -> str:
+    """`1,234 MiB`."""
+    return f"{size / 2**20:,.0f} MiB"
+
+
 def duration(seconds: float) -> str:
     """`3.2 s`, `85 ms`, `4 min 12 s`, `3 h 5 min`."""
     if seconds < 1:

@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
+from diag.report.last_look import place_of
 from diag.report.reading import Json, app_frame, chain, crashed_thread, describe, duration, in_flight, place, request_of
 from diag.report.title import title
 from diag.report.visible import visible_report
@@ -20,6 +21,7 @@ _TRAPS = {0: "divide error", 6: "invalid opcode", 13: "general protection", 14: 
 _FRAMES_SHOWN = 40
 _THREADS_SHOWN = 12
 _STDERR_LINES = 12
+_MAPPINGS_SHOWN = 5
 _REGISTER_ORDER = "rip rsp rbp rax rbx rcx rdx rsi rdi r8 r9 r10 r11 r12 r13 r14 r15 eflags".split()  # noqa: SIM905
 _TONES = {"alive": "green", "stopped": "cyan"}
 
@@ -57,6 +59,7 @@ class _Page:
         self._tasks()
         self._workers()
         self._requests()
+        self._last_look()
         self._resources()
         self._stderr()
         self._gaps()
@@ -198,6 +201,15 @@ class _Page:
         self._heading("requests in flight")
         for request in requests[:20]:
             self._indented(text_of(f"{describe(request)} for {duration(request['age_s'])}"))
+
+    def _last_look(self) -> None:
+        look = self.report.get("lastLook")  # older reports have none
+        if look is None:
+            return
+        before = f"{duration(look['before_s'])} before the end"
+        self._heading("memory", f"{before} · {_size(look['used'])} of {_size(look['limit'])} in use")
+        self._rows((_size(row["rss"]), place_of(row)) for row in look["mappings"][:_MAPPINGS_SHOWN])
+        self._rows((_size(row["bytes"]), f"{row['name']} ×{row['count']:,}") for row in look["types"])
 
     def _resources(self) -> None:
         usage = self.report["resourceUsage"]

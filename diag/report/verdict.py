@@ -7,7 +7,8 @@ from typing import Any
 from diag.report.causes import exceptions, exits, faults, node, timeouts
 from diag.report.causes.shape import HIGH, MEDIUM, verdict
 from diag.report.deadlock import deadlocks, judged
-from diag.report.reading import Json, app_frame, crashed_thread, duration, in_flight, meanwhile, place
+from diag.report.last_look import growth, suspects
+from diag.report.reading import Json, app_frame, crashed_thread, duration, in_flight, meanwhile, mib, place
 
 # signal(7) and setrlimit(2): who sends these, when nobody else does.
 _SIGNAL_MEANINGS = {
@@ -57,10 +58,6 @@ def _memory(report: Json) -> tuple[int | None, int | None]:
     return usage if isinstance(usage, int) else None, limit if isinstance(limit, int) else None
 
 
-def _mib(size: int) -> str:
-    return f"{size / 2**20:,.0f} MiB"
-
-
 def _out_of_memory(report: Json) -> dict[str, Any]:
     kills = _oom_kills(report)
     usage, limit = _memory(report)
@@ -69,9 +66,13 @@ def _out_of_memory(report: Json) -> dict[str, Any]:
         times = f"{kills} OOM kill{'s' if kills > 1 else ''}"
         evidence.append(f"The control group counted {times} since this process started.")
     if limit is not None:
-        used = f", {_mib(usage)} in use at the last look" if usage is not None else ""
-        evidence.append(f"The control group's memory limit is {_mib(limit)}{used}.")
-    bound = f" of its control group's limit of {_mib(limit)}" if limit is not None else ""
+        used = f", {mib(usage)} in use at the last look" if usage is not None else ""
+        evidence.append(f"The control group's memory limit is {mib(limit)}{used}.")
+    if look := report["lastLook"]:
+        evidence += [*growth(look), *suspects(look)]
+        if report["threads"]:
+            evidence.append("The stacks are of that moment, and not of the end.")
+    bound = f" of its control group's limit of {mib(limit)}" if limit is not None else ""
     sentence = f"The kernel's OOM killer ended it: out of memory{bound}{meanwhile(report)}."
     return verdict("oom", sentence, HIGH, evidence)
 

@@ -56,6 +56,18 @@ class Verdict:
 
 
 @dataclass(frozen=True, slots=True)
+class LastLook:
+    """The memory shortly before its control group had none left: the largest types and mappings, and the growth."""
+
+    before_s: float | None
+    used: str
+    limit: str
+    samples: list[Fact]
+    types: list[Fact]
+    mappings: list[Fact]
+
+
+@dataclass(frozen=True, slots=True)
 class Worker:
     """Another process of the same instance, as the report saw it."""
 
@@ -77,6 +89,7 @@ class ReportView:
     threads: list[stacks.Thread]
     loops: stacks_page.Loops
     python_stack: tuple[stacks.Run, ...]
+    last_look: LastLook | None
     requests: list[RequestSeen]
     recent: list[RequestSeen]
     events: list[Fact]
@@ -122,6 +135,7 @@ def report_view(capture: Capture, report: Mapping[str, Any]) -> ReportView:
         threads=threads,
         loops=stacks_page.loops(report),
         python_stack=() if threads else stacks.runs(_python_frames(report)),
+        last_look=_last_look(hostile.mapping(report.get("lastLook"))),
         requests=_requests(report.get("requests")),
         recent=_requests(recent.get("requests"))[::-1],
         events=list(_events(recent.get("events"))),
@@ -244,6 +258,37 @@ def _request(one: Mapping[str, Any]) -> RequestSeen:
         status=hostile.text(one.get("status"), 20),
         thread_id=hostile.text(one.get("thread_id"), 40),
     )
+
+
+def _last_look(look: Mapping[str, Any]) -> LastLook | None:
+    if not look:
+        return None
+    return LastLook(
+        before_s=hostile.number(look.get("before_s")),
+        used=_bytes(look.get("used")),
+        limit=_bytes(look.get("limit")),
+        samples=[Fact(hostile.text(one.get("time"), 60), _bytes(one.get("used"))) for one in _few(look, "samples")],
+        types=[
+            Fact(hostile.text(row.get("name"), 1000), _bytes(row.get("bytes")), hostile.text(row.get("count"), 40))
+            for row in _few(look, "types")
+        ],
+        mappings=[
+            Fact(
+                hostile.text(row.get("name"), 1000) or hostile.text(row.get("kind"), 40),
+                _bytes(row.get("rss")),
+                hostile.text(row.get("mappings"), 40),
+            )
+            for row in _few(look, "mappings")
+        ],
+    )
+
+
+def _few(look: Mapping[str, Any], key: str) -> list[Mapping[str, Any]]:
+    return list(hostile.mappings(look.get(key)))[:200]
+
+
+def _bytes(value: Any) -> str:
+    return shown.size(value) if isinstance(value, int) and not isinstance(value, bool) else ""
 
 
 def _events(value: Any) -> Iterator[Fact]:

@@ -125,6 +125,18 @@ def test_the_capture_page_answers_why(viewer: Running) -> None:
         assert words in text, words
 
 
+def test_an_oom_kill_shows_the_last_look(viewer: Running) -> None:
+    """The growth stands in the evidence; types, mappings and samples have tables, in front of the stacks of then."""
+    made = deaths.made(deaths.out_of_memory())
+    viewer.deliver(made)
+
+    text = viewer.get(f"captures/{made.id}").text
+
+    assert "Memory in use grew from 120 MiB to 480 MiB in the last 1 min 0 s measured, 6 MiB a second." in text
+    assert text.index("480.0 MiB of 512.0 MiB in use, 2.0 s before") < text.index("shop.carts.Cart</td>")
+    assert text.index("333.0 MiB") < text.index("[heap]") < text.index("How it grew") < text.index('id="threads"')
+
+
 def test_exceptions_show_their_chain(viewer: Running) -> None:
     """The exception that ended it comes first, then what caused it."""
     made = deaths.made(deaths.exception())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from diag.collectors.cgroup import Mount, parse_mounts, read_cgroup
+from diag.collectors.cgroup import Bound, Mount, memory_bound, parse_mounts, read_cgroup
 
 NO_LIMIT = "9223372036854771712"
 
@@ -109,3 +109,35 @@ def test_mounts_of_both_versions_are_found() -> None:
         ("/", "/sys/fs/cgroup/memory", True, False),
         ("/docker/abc", "/sys/fs/cgroup/unified", False, True),
     ]
+
+
+def test_the_group_whose_limit_is_in_force(tmp_path: Path) -> None:
+    """In version 2 it is the one with the lowest limit, and what files can give back is not in use."""
+    write(tmp_path / "pod", memory__max="1000000", memory__current="900000", memory__stat="anon 1\ninactive_file 50000")
+    write(tmp_path / "pod" / "app", memory__max="max", memory__current="1")
+
+    bound = memory_bound("0::/pod/app\n", v2(tmp_path))
+
+    assert bound == Bound(2, tmp_path / "pod", 1000000)
+    assert bound.used() == 850000
+    assert not bound.notify(0, [500000])
+    (tmp_path / "pod" / "memory.current").unlink()
+    assert bound.used() is None
+
+
+def test_no_limit_bounds_nobody(tmp_path: Path) -> None:
+    """Neither in version 2 nor in version 1, where the group below counts with those around it."""
+    mounts = (Mount(frozenset(["memory"]), "/", tmp_path / "m"),)
+    write(tmp_path / "app", memory__max="max", memory__current="1")
+    write(tmp_path / "m" / "shop", memory__limit_in_bytes=NO_LIMIT, memory__usage_in_bytes="4096")
+
+    assert memory_bound("0::/app\n", v2(tmp_path)) is None
+    assert memory_bound("4:memory:/shop\n0::/\n", mounts) is None
+
+    write(tmp_path / "m", memory__limit_in_bytes="8192", memory__usage_in_bytes="5000")
+    write(tmp_path / "m", memory__stat="inactive_file 7\ntotal_inactive_file 1000")
+
+    bound = memory_bound("4:memory:/shop\n0::/\n", mounts)
+    assert bound == Bound(1, tmp_path / "m", 8192)
+    assert bound.used() == 4000
+    assert not bound.notify(0, [4096])  # nothing there takes the wish

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -24,7 +25,7 @@ from unit.report.factory import (
     witness,
 )
 
-from diag.evidence import Ended, Evidence, ExceptionSeen, Mapped, ProcessFacts, Thread
+from diag.evidence import Ended, Evidence, ExceptionSeen, LastLook, Mapped, ProcessFacts, Thread
 from diag.model import Link
 from diag.report.ending import is_division
 
@@ -272,6 +273,29 @@ def test_an_oom_kill_is_proved_by_the_counter() -> None:
     unproved = verdict(ended(signal=9, process=process(cgroup={**full, "oom_kill_delta": 0})))
     assert (unproved["cause"], unproved["confidence"]) == ("killed", "medium")
     assert "no OOM kill was counted" in " ".join(unproved["evidence"])
+
+
+def test_an_oom_kill_tells_what_was_seen_before() -> None:
+    """How memory grew, the largest types and mappings, and of which moment the stacks are."""
+    seen = LastLook(
+        MOMENT - timedelta(seconds=2),
+        230 << 20,
+        256 << 20,
+        samples=tuple((MOMENT - timedelta(seconds=age), size << 20) for age, size in ((900, 5), (12, 40), (2, 240))),
+        mappings=({"kind": "heap", "name": "[heap]", "rss": 180 << 20, "mappings": 1},),
+        types=({"name": "str", "count": 9000, "bytes": 99 << 20}, {"name": "shop.Order", "count": 70, "bytes": 4096}),
+    )
+    threads = (Thread(PID, "MainThread", frames=stack()),)
+    report = made(ended(signal=9, trigger="oom", last_look=seen, threads=threads))
+
+    assert report["verdict"]["evidence"][-6:] == [
+        "Memory in use grew from 40 MiB to 240 MiB in the last 10.0 s measured, 20 MiB a second.",
+        "The last look at it was 2.0 s before the end, at 90% of the limit.",
+        "Most of what was counted then: 99 MiB in 9,000 str.",
+        "Of types that are not Python's own: 70 shop.Order.",
+        "The largest mappings: 180 MiB heap.",
+        "The stacks are of that moment, and not of the end.",
+    ]
 
 
 def test_an_oom_kill_of_another_process_blames_nobody() -> None:
