@@ -12,7 +12,7 @@ from diag.agent import registry
 from diag.agent.registry import Target
 from diag.capture.memory import NAME, refining
 from diag.capture.take import Taken, take
-from diag.cli import taking
+from diag.cli import family, taking
 from diag.cli.instances import complete
 from diag.cli.output import check_writable, print_json, write_private
 from diag.collectors.asked import LONGEST_S, MemoryAsked
@@ -21,6 +21,7 @@ from diag.collectors.questions import NotAnswered
 from diag.errors import DiagError, UsageError
 from diag.profiles import formats
 
+SHOWN = 8
 WITHOUT_STACKS = ("objects", "smaps")
 _ENGINES = click.Choice(["auto", *COLLECTORS["memory"]])
 _FORMATS = click.Choice([*formats.WRITERS, "json"])
@@ -71,7 +72,7 @@ def memory(
         collector, why = taking.choose("memory", name, asked, subject)
         if collector.engine in WITHOUT_STACKS and form in formats.WRITERS:
             raise UsageError(f"{collector.engine} has no stacks to write as {form}.", "-f json writes what there is.")
-        click.echo(why, err=True)
+        click.echo(f"{why}{_beside(target) if not registry.names_process(instance) else ''}", err=True)
         with taking.watching(f"memory of {target.name}") as watch:
             return take(
                 collector,
@@ -95,6 +96,15 @@ def memory(
         summary = json.loads((taken.folder / NAME).read_bytes())
         print_json({"capture_id": taken.capture.capture_id, **summary})
     taking.conclude(taken, settings, written=written, quiet=as_json)
+
+
+def _beside(target: Target) -> str:
+    """Which other processes the instance has: each holds its own memory, and the first may only wait for them."""
+    others = [listed.pid for listed, _ in family.read().members(target) if listed.pid != target.pid]
+    if not others:
+        return ""
+    few = ", ".join(map(str, others[:SHOWN])) + (", …" if len(others) > SHOWN else "")
+    return f". Only its first process, {target.pid}, is looked at; the others have memory of their own: {few}"
 
 
 def _written(taken: Taken, form: str | None, output: Path | None, target: Target) -> str | None:

@@ -1,4 +1,5 @@
 """Has objects that resist being counted, has them counted with the limits it is given, and writes the answer as JSON."""
+import asyncio  # before 3.10 one of its own types was never made ready
 import json
 import sys
 
@@ -41,6 +42,10 @@ class Unused:
     pass
 
 
+loop = asyncio.new_event_loop()
+loop.call_soon(asyncio.get_running_loop)
+loop.call_soon(loop.stop)
+loop.run_forever()
 kept = [Hostile() for _ in range(10)]
 large = Large(range(100000))
 texts = {number: ["text %d" % number] for number in range(5000)}

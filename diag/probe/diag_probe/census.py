@@ -17,7 +17,7 @@ AT_ONCE = 4096  # objects between two looks at the clock
 CHUNK_BITS = 16
 LAST_BYTE = (1 << CHUNK_BITS - 3) - 1
 METHOD = type(list.__sizeof__)
-mro_of = type.__dict__["__mro__"].__get__
+bases_of = type.__dict__["__mro__"].__get__
 names_in = type.__dict__["__dict__"].__get__
 name_of = type.__dict__["__qualname__"].__get__
 module_of = type.__dict__["__module__"].__get__
@@ -129,6 +129,11 @@ class Census:
         """The ten largest, the largest first."""
         self.largest = sorted(self.largest, key=lambda row: row[0], reverse=True)[:10]
         return self.largest
+
+
+def mro_of(kind):
+    """Empty for a type that C code has not made ready, as one of asyncio's was before 3.10."""
+    return bases_of(kind) or ()
 
 
 def sizer_of(kind):
