@@ -396,7 +396,8 @@ def test_json_is_the_summary(start: Callable, diag: Callable, home: Path) -> Non
     assert shown.pop("capture_id") == manifests(home)[0]["capture_id"]
     assert shown == json.loads(kept(home, "summary.json"))
     assert shown["facts"]["hottest"]["function"] == "left_leaf"
-    assert shown["facts"]["longest_in_app"]["function"] == "alternate"
+    # Where chance has every sample in left_leaf, that one is as long as its caller.
+    assert shown["facts"]["longest_in_app"]["function"] in ("alternate", "left_leaf")
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root to become somebody else")
