@@ -93,9 +93,12 @@ def looks(home: Path, wait_for: Callable) -> Callable[[subprocess.Popen[str]], N
         tools = ("py-spy", "austin", "perf")
 
         def at_work() -> bool:
-            tasks = Path(f"/proc/{process.pid}/task").glob("*/children")
-            pids = [pid for task in tasks for pid in task.read_text().split()]
-            commands = [Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0") for pid in pids]
+            try:
+                tasks = Path(f"/proc/{process.pid}/task").glob("*/children")
+                pids = [pid for task in tasks for pid in task.read_text().split()]
+                commands = [Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0") for pid in pids]
+            except (FileNotFoundError, ProcessLookupError):
+                return False  # one of them, such as `perf --version`, ended at that moment
             return any(
                 Path(os.fsdecode(words[0])).name in tools and (b"record" in words or b"--binary" in words)
                 for words in commands
