@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from pathlib import Path
 
 import click
@@ -16,8 +17,9 @@ from diag.cli import family, taking
 from diag.cli.instances import complete
 from diag.cli.output import check_writable, print_json, write_private
 from diag.collectors.asked import LONGEST_S, MemoryAsked
-from diag.collectors.collector import COLLECTORS
+from diag.collectors.collector import COLLECTORS, Subject
 from diag.collectors.questions import NotAnswered
+from diag.config import Settings
 from diag.errors import DiagError, UsageError
 from diag.profiles import formats
 
@@ -68,22 +70,8 @@ def memory(
     if snapshot and subject.language != "node":
         raise UsageError(f"--snapshot is for Node, and pid {subject.pid} is {subject.runtime or 'unknown'}.")
 
-    def taken_by(name: str) -> Taken:
-        collector, why = taking.choose("memory", name, asked, subject)
-        if collector.engine in WITHOUT_STACKS and form in formats.WRITERS:
-            raise UsageError(f"{collector.engine} has no stacks to write as {form}.", "-f json writes what there is.")
-        click.echo(f"{why}{_beside(target) if not registry.names_process(instance) else ''}", err=True)
-        with taking.watching(f"memory of {target.name}") as watch:
-            return take(
-                collector,
-                subject,
-                kind="memory",
-                settings=settings,
-                watch=watch,
-                refine=taking.politely(refining(why)),
-                witness=lambda: taking.witness(target, not instance.isdecimal()),
-            )
-
+    beside = "" if registry.names_process(instance) else _beside(target)
+    taken_by = partial(_taken, asked, subject, settings, target, form, beside)
     try:
         taken = taken_by("node" if snapshot else engine)
     except NotAnswered as error:
@@ -96,6 +84,26 @@ def memory(
         summary = json.loads((taken.folder / NAME).read_bytes())
         print_json({"capture_id": taken.capture.capture_id, **summary})
     taking.conclude(taken, settings, written=written, quiet=as_json)
+
+
+def _taken(
+    asked: MemoryAsked, subject: Subject, settings: Settings, target: Target, form: str | None, beside: str, engine: str
+) -> Taken:
+    """The capture by one engine. Raises what it refuses with, and UsageError where it has not what -f wants."""
+    collector, why = taking.choose("memory", engine, asked, subject)
+    if collector.engine in WITHOUT_STACKS and form in formats.WRITERS:
+        raise UsageError(f"{collector.engine} has no stacks to write as {form}.", "-f json writes what there is.")
+    click.echo(f"{why}{beside}", err=True)
+    with taking.watching(f"memory of {target.name}") as watch:
+        return take(
+            collector,
+            subject,
+            kind="memory",
+            settings=settings,
+            watch=watch,
+            refine=taking.politely(refining(why)),
+            witness=lambda: taking.witness(target, whole=False),  # the requests of the process that is looked at
+        )
 
 
 def _beside(target: Target) -> str:

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
+from diag.collectors.proc import still_runs
 from diag.model import Instance, Missing
 
 LOOK_EVERY_S = 0.1
@@ -86,13 +87,14 @@ class Watch:
         self._progress = progress
         self._tell = tell
 
-    def wait(self, seconds: float, words: str = "", *, until: Callable[[], bool] = lambda: False) -> None:
-        """Let this time pass, and show it; less of it where it is enough, or where `until` holds."""
+    def wait(self, subject: Subject, seconds: float, words: str) -> float:
+        """Let this time pass, and show it; less of it where it is enough, or where the subject has ended. How much."""
         began = time.monotonic()
-        while (passed := time.monotonic() - began) < seconds and not until():
+        while (passed := time.monotonic() - began) < seconds and still_runs(subject.pid, subject.start_ticks):
             self.show(passed / seconds, words)
             if self.stop.wait(min(LOOK_EVERY_S, seconds - passed)):
                 break
+        return time.monotonic() - began
 
     def show(self, done: float, words: str = "") -> None:
         """Tell that this part of it (0 to 1) is done, and what was gathered."""

@@ -10,7 +10,6 @@ from diag.collectors import go_pprof, sockets
 from diag.collectors.asked import MemoryAsked
 from diag.collectors.collector import Collected, Made, Subject, Watch
 from diag.collectors.mappings import Mappings
-from diag.collectors.proc import still_runs
 from diag.collectors.sockets import Address
 from diag.errors import DiagError
 from diag.model import Missing
@@ -33,13 +32,8 @@ class GoHeap:
         """One heap or two. Raises ToolFailed where there is none."""
         address, missing = go_pprof.endpoint(subject.pid), tuple[Missing, ...]()
         with Mappings(subject, twice=bool(self._asked.apart_s)) as mappings:
-            made, began = [self._heap(subject, address, folder / ".go.0.pb.gz")], time.monotonic()
-            watch.wait(
-                self._asked.apart_s,
-                "until the second look",
-                until=lambda: not still_runs(subject.pid, subject.start_ticks),
-            )
-            apart_s = time.monotonic() - began
+            made = [self._heap(subject, address, folder / ".go.0.pb.gz")]
+            apart_s = watch.wait(subject, self._asked.apart_s, "until the second look")
             if self._asked.apart_s:
                 try:
                     made.append(self._heap(subject, address, folder / ".go.1.pb.gz"))

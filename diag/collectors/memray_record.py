@@ -20,8 +20,6 @@ from diag.collectors.asked import MemoryAsked
 from diag.collectors.collector import Collected, Made, Subject, Watch
 from diag.collectors.keeping import Kept
 from diag.collectors.mappings import Mappings
-from diag.collectors.objects import check_python
-from diag.collectors.proc import still_runs
 from diag.collectors.tracemalloc_record import GONE, STOP_PATIENCE_S, check_recorded
 from diag.errors import ToolFailed, ToolMissing
 from diag.model import Missing
@@ -47,9 +45,7 @@ class Memray:
 
     def check(self, subject: Subject) -> str:
         """It is a Python with the probe in it, memray is among its packages, and beside diag to read its file."""
-        check_python(subject)
-        questions.check(subject)
-        check_recorded(self._asked)
+        check_recorded(self._asked, subject)
         version = installed(subject)
         if version is None:
             raise ToolMissing(
@@ -70,13 +66,8 @@ class Memray:
         with _file(subject) as path:
             with Mappings(subject, twice=True) as mappings, Kept(subject, "memray", file=path) as kept:
                 started = kept.ask("start", {"file": str(path)}, patience_s=IMPORT_PATIENCE_S)
-                began, began_at = time.monotonic(), time.time()
-                watch.wait(
-                    self._asked.recorded_s,
-                    "memray tracks its allocations",
-                    until=lambda: not still_runs(subject.pid, subject.start_ticks),
-                )
-                seconds = time.monotonic() - began
+                began_at = time.time()
+                seconds = watch.wait(subject, self._asked.recorded_s, "memray tracks its allocations")
                 ended = kept.end("end", patience_s=STOP_PATIENCE_S)
             copy = folder / ".memray.bin"
             if ended:

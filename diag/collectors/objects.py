@@ -10,7 +10,6 @@ from diag.collectors import questions
 from diag.collectors.asked import MemoryAsked
 from diag.collectors.collector import Collected, Subject, Watch
 from diag.collectors.mappings import Mappings
-from diag.collectors.proc import still_runs
 from diag.collectors.procfs import ProcFolder, kib, parse_status
 from diag.errors import DiagError, ToolFailed, WrongRuntime
 from diag.model import Missing
@@ -51,11 +50,7 @@ class Objects:
             began = time.monotonic()
             counts = [_count(subject)]
             if self._asked.apart_s:
-                watch.wait(
-                    self._asked.apart_s,
-                    "until the second count",
-                    until=lambda: not still_runs(subject.pid, subject.start_ticks),
-                )
+                watch.wait(subject, self._asked.apart_s, "until the second count")
                 try:
                     counts.append(_count(subject))
                 except DiagError as error:

@@ -7,7 +7,7 @@ from pathlib import Path
 from diag.collectors.asked import MemoryAsked
 from diag.collectors.collector import Collected, Subject, Watch
 from diag.collectors.mappings import Mappings
-from diag.collectors.proc import check_attachable, still_runs
+from diag.collectors.proc import check_attachable
 
 _DEEPER = {
     "python": "objects and allocations need the probe: diag run --name NAME -- COMMAND",
@@ -36,9 +36,5 @@ class Smaps:
     def collect(self, subject: Subject, folder: Path, watch: Watch) -> Collected:
         """What each mapping takes."""
         with Mappings(subject, twice=bool(self._asked.apart_s)) as mappings:
-            watch.wait(
-                self._asked.apart_s,
-                "until the second look",
-                until=lambda: not still_runs(subject.pid, subject.start_ticks),
-            )
+            watch.wait(subject, self._asked.apart_s, "until the second look")
         return Collected((), self.engine, {"mappings": mappings.told()}, incomplete=mappings.missing)

@@ -14,7 +14,7 @@ from diag.collectors.collector import Collected, Made, Subject, Watch
 from diag.collectors.keeping import Kept
 from diag.collectors.mappings import Mappings
 from diag.collectors.objects import check_python
-from diag.collectors.proc import read_process, still_runs
+from diag.collectors.proc import read_process
 from diag.errors import UsageError
 from diag.model import Missing
 
@@ -38,9 +38,7 @@ class Tracemalloc:
 
     def check(self, subject: Subject) -> str:
         """It is a Python with the probe in it."""
-        check_python(subject)
-        questions.check(subject)
-        check_recorded(self._asked)
+        check_recorded(self._asked, subject)
         return (
             f"CPython traces every allocation for {self._asked.recorded_s} s; what allocates much runs at a tenth "
             "to a thirtieth of its speed meanwhile"
@@ -51,13 +49,8 @@ class Tracemalloc:
         asked, process = self._asked, read_process(subject.pid)[0]
         with Mappings(subject, twice=True) as mappings, Kept(subject, "tracemalloc") as kept:
             started = kept.ask("start", {"depth": DEPTH, **_LIMITS}, patience_s=PATIENCE_S)
-            began, began_at = time.monotonic(), time.time()
-            watch.wait(
-                asked.recorded_s,
-                "CPython traces its allocations",
-                until=lambda: not still_runs(subject.pid, subject.start_ticks),
-            )
-            seconds = time.monotonic() - began
+            began_at = time.time()
+            seconds = watch.wait(subject, asked.recorded_s, "CPython traces its allocations")
             found = kept.end("stop", _LIMITS, patience_s=STOP_PATIENCE_S)
         made = list[Made]()
         with questions.making_sense("tracemalloc"):
@@ -78,8 +71,12 @@ class Tracemalloc:
         return Collected(tuple(made), f"tracemalloc {version}", facts, kept.held_s, (*missing, *mappings.missing))
 
 
-def check_recorded(asked: MemoryAsked) -> None:
-    """Raises UsageError where it would be over at once."""
+def check_recorded(asked: MemoryAsked, subject: Subject) -> None:
+    """It is a Python with a probe that can record. Raises WrongEngine, NotAnswered, …; UsageError where it would be
+    over at once.
+    """
+    check_python(subject)
+    questions.check(subject)
     if not asked.recorded_s:
         raise UsageError("Allocations are recorded for at least a second.", "Say -d 1 or more, or --engine objects.")
 
