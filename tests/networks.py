@@ -140,13 +140,13 @@ def capturing(network: Network, machine: Machine, *options: str) -> Iterator[Hea
     heard = Heard()
     command = (*DIAG, "tcpdump", "-d", "300", "-o", str(machine.home / "out.pcap"))
     process = machine.start(*command, str(network.pid), *options, run=False, start_new_session=True)
-    _until(process, lambda: _hears(network))
+    until(process, lambda: hears(network))
     yield heard
     mark = os.urandom(12).hex()
     network.python(_MARK, mark)
     marks = 1 if "udp" in options else 2  # without a filter the kernel's answer, that nobody is there, repeats it
     files = machine.home.rglob
-    _until(process, lambda: sum(path.read_bytes().count(mark.encode()) for path in files(".packets.pcap")) >= marks)
+    until(process, lambda: sum(path.read_bytes().count(mark.encode()) for path in files(".packets.pcap")) >= marks)
     process.send_signal(signal.SIGINT)
     heard.stdout, heard.stderr = process.communicate(timeout=TIMEOUT_S)
     heard.status = process.returncode
@@ -156,17 +156,18 @@ def capturing(network: Network, machine: Machine, *options: str) -> Iterator[Hea
     heard.pcap = machine.home / "out.pcap"
 
 
-def _hears(network: Network) -> bool:
+def hears(network: Network) -> bool:
     """Whether a packet socket of the namespace is bound: from then on it loses nothing (packet(7), the column R)."""
     rows = Path(f"/proc/{network.pid}/net/packet").read_text().splitlines()[1:]
     return any(row.split()[5] == "1" for row in rows)
 
 
-def _until(process: subprocess.Popen[str], done: Callable[[], bool]) -> None:
-    until = time.monotonic() + TIMEOUT_S
+def until(process: subprocess.Popen[str], done: Callable[[], bool]) -> None:
+    """Wait for it while the process runs."""
+    end = time.monotonic() + TIMEOUT_S
     while not done():
         assert process.poll() is None, process.communicate()
-        assert time.monotonic() < until
+        assert time.monotonic() < end
         time.sleep(0.02)
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from instances import DIAG, Machine
 from machine import TIMEOUT_S, need
-from networks import Network, capturing, summary_of, tshark
+from networks import Network, capturing, hears, summary_of, tshark, until
 
 TALK = """
 import socket
@@ -123,9 +123,9 @@ def test_tcpdump_is_not_root(net: Network, machine: Machine) -> None:
     with capturing(net, machine):
         found = [path for path in Path("/proc").glob("[0-9]*") if _is_tcpdump_in(path, net.pid)]
         assert found
-        until = time.monotonic() + TIMEOUT_S
+        end = time.monotonic() + TIMEOUT_S
         while any(_is_root(path) for path in found):  # it opens its socket first
-            assert time.monotonic() < until
+            assert time.monotonic() < end
             time.sleep(0.02)
 
 
@@ -171,11 +171,7 @@ def test_a_ring_keeps_the_last(net: Network, machine: Machine) -> None:
 def _beginning(net: Network, machine: Machine, *options: str, pid: int = 0) -> subprocess.Popen[str]:
     """The command, once it listens."""
     process = machine.start(*DIAG, "tcpdump", str(pid or net.pid), "-d", "300", *options, run=False)
-    until = time.monotonic() + TIMEOUT_S
-    while len(Path(f"/proc/{net.pid}/net/packet").read_text().splitlines()) < 2:
-        assert process.poll() is None, process.communicate()
-        assert time.monotonic() < until
-        time.sleep(0.02)
+    until(process, lambda: hears(net))
     return process
 
 
