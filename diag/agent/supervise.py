@@ -173,11 +173,16 @@ class Supervisor:
 
     def _probe_spoke(self, process: Watched) -> None:
         descriptor = process.link.fileno() if process.link else -1
-        self._attendant.listen(process, lambda pid: self._processes.get(pid) or self._watch(pid))
+        self._attendant.listen(process, self._named)
         if process.link is None:
             self._forget(descriptor)
         if process.fatal is not None and not process.recorded:
             self._overdue.setdefault(process.pid, time.monotonic() + LINGER_S)
+
+    def _named(self, pid: int) -> Watched | None:
+        """The process that another one speaks of; not one that waits to be reaped: its end was recorded before."""
+        known = self._processes.get(pid)
+        return known or (self._watch(pid) if registry.start_ticks(pid) is not None else None)
 
     def _process_ended(self, process: Watched) -> None:
         self._forget(process.pidfd)
