@@ -100,7 +100,7 @@ class Door:
     def admit(self) -> list[socket.socket]:
         """The links of the probes that have arrived; unsets `alive` where the guard is gone."""
         links: list[socket.socket] = []
-        while self._receive(links, socket.MSG_DONTWAIT) is not None:
+        while self._guard is not None and self._receive(links, socket.MSG_DONTWAIT) is not None:
             pass
         return links
 

@@ -32,6 +32,7 @@ def run_command(command: list[str], settings: Settings, *, name: str | None = No
     door = Door(settings.run_dir / target.instance_id[-12:])  # short: a Unix socket's path ends at 107 bytes
     if door.no_probe is None:
         target = replace(target, run_dir=door.folder)
+    _publish(target)  # so that the folder has an owner whenever we are killed
     try:
         target = _start(command, target, door, settings)
         return _watch(command, target, door, settings)
@@ -66,15 +67,19 @@ def _start(command: list[str], target: Target, door: Door, settings: Settings) -
     def announce(pid: int) -> None:
         nonlocal started
         started = replace(target, pid=pid, start_ticks=registry.start_ticks(pid) or 0, start_time=stamp(now()))
-        if started.run_dir is None:
-            return
-        try:
-            registry.publish(started)
-        except OSError as error:
-            _say(f"{error.filename or door.folder}: {error.strerror}; no other diag will know of this instance.")
+        _publish(started)
 
     launch(command, door, announce, with_locals=settings.locals)
     return started
+
+
+def _publish(target: Target) -> None:
+    if target.run_dir is None:
+        return
+    try:
+        registry.publish(target)
+    except OSError as error:
+        _say(f"{error.filename or target.run_dir}: {error.strerror}; no other diag will know of this instance.")
 
 
 def _watch(command: list[str], target: Target, door: Door, settings: Settings) -> int:

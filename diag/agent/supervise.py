@@ -21,6 +21,7 @@ from diag.evidence import Ended
 from diag.probe.diag_probe import layout
 
 LAST_WORDS_S = 0.2
+REMEMBERED = 4096  # ended processes, by which a link that comes late is known
 _HANDED = "wait status of an orphan handed to us"
 _SO_PEERPIDFD = 77  # include/uapi/asm-generic/socket.h, since Linux 6.5; since 6.16 also where the peer was reaped
 
@@ -33,6 +34,8 @@ class Supervisor:
         self._door = attendant.door
         self._child = attendant.target.pid
         self._processes: dict[int, Watched] = {}
+        self._first: Watched | None = None
+        self._ended: dict[int, int] = {}  # pid -> start of a process whose end is recorded
         self._orphans: dict[int, int] = {}  # pid -> wait status of a process that was handed to us
         self._overdue: dict[int, float] = {}  # pid -> when its exception is recorded without its end, monotonic
         self.ended: Ended | None = None  # how the first process ended, as soon as its status was taken
@@ -138,7 +141,9 @@ class Supervisor:
 
     def _greet(self, link: socket.socket) -> None:
         pid, uid, _ = CREDENTIALS.unpack(link.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, CREDENTIALS.size))
-        process = self._processes.get(pid) or self._watch(pid, _peer_pidfd(link))
+        process = self._processes.get(pid)
+        if process is None and not self._has_ended(pid):
+            process = self._watch(pid, _peer_pidfd(link))
         if process is None or os.geteuid() not in (0, uid):
             link.close()
             return
@@ -156,9 +161,12 @@ class Supervisor:
             return None
         process = self._processes[pid] = Watched(pid, ticks or 0, pidfd)
         self._look_at(process)
-        first = self._processes[self._child]
-        if process is not first:
-            process.parent = self._processes.get(process.facts.parent_pid if process.facts else self._child, first)
+        if pid == self._child:
+            self._first = process
+        else:
+            # The first one may have ended, with others of the instance still at the door.
+            parent = self._processes.get(process.facts.parent_pid) if process.facts else None
+            process.parent = parent or self._first
         self._wait_for(pidfd, lambda: self._process_ended(process))
         return process
 
@@ -179,6 +187,10 @@ class Supervisor:
         if process.fatal is not None and not process.recorded:
             self._overdue.setdefault(process.pid, time.monotonic() + LINGER_S)
 
+    def _has_ended(self, pid: int) -> bool:
+        """Whether its end is recorded: its link was still at the door then."""
+        return pid in self._ended and registry.start_ticks(pid) in (None, self._ended[pid])
+
     def _named(self, pid: int) -> Watched | None:
         """The process that another one speaks of; not one that waits to be reaped: its end was recorded before."""
         known = self._processes.get(pid)
@@ -186,10 +198,9 @@ class Supervisor:
 
     def _process_ended(self, process: Watched) -> None:
         self._forget(process.pidfd)
-        if process.pid == self._child:
-            # It may have lived for a moment only, with its probe still at the door.
-            for link in self._door.settle():
-                self._greet(link)
+        # It may have lived for a moment only, with its probe still at the door.
+        for link in self._door.settle() if process.pid == self._child else self._door.admit():
+            self._greet(link)
         self._probe_spoke(process)
         self._attendant.look_at_remains(process)
         process.last_look = self._memory.take(process)
@@ -203,7 +214,13 @@ class Supervisor:
         self._unlink(process)
         self._attendant.let_go(process)
         del self._processes[process.pid]
+        self._remember(process)
         self._overdue.pop(process.pid, None)
+
+    def _remember(self, process: Watched) -> None:
+        self._ended[process.pid] = process.ticks
+        if len(self._ended) > REMEMBERED:
+            del self._ended[next(iter(self._ended))]
 
     def _hear_everybody(self) -> None:
         for process in list(self._processes.values()):

@@ -18,6 +18,7 @@ from faults import table
 from faults.catalogue import faults
 from faults.fault import Fault
 from faults.trial import Outcome, run
+from faults.under import WAYS, Under
 
 TOGETHER = 2
 OWN = f"{sys.version_info[0]}.{sys.version_info[1]}"
@@ -29,6 +30,7 @@ def main() -> int:
     parser.add_argument("--only", metavar="WORDS", default="", help="kinds whose family or name has these words")
     parser.add_argument("--python", action="append", choices=VERSIONS, help="by default every one there is")
     parser.add_argument("--sample", action="store_true", help="each kind on one Python, which take turns")
+    parser.add_argument("--under", choices=WAYS, default="diag", help="what the machine is like")
     parser.add_argument("--page", action="store_true", help="print the tables of docs/faults.md, and run nothing")
     asked = parser.parse_args()
     if asked.page:
@@ -37,7 +39,7 @@ def main() -> int:
     pythons = {version: found for version in asked.python or VERSIONS if (found := find_python(version))}
     chosen = [fault for fault in faults() if asked.only in fault.full_name and _is_there(fault)]
     began = time.monotonic()
-    wrong = _run(chosen, pythons, sample=asked.sample)
+    wrong = _run(chosen, pythons, WAYS[asked.under], sample=asked.sample)
     print("\n".join(wrong))
     print(f"{len(chosen)} kinds, {time.monotonic() - began:.0f} s: {'NOT ' if wrong else ''}all as wanted")
     return 1 if wrong else 0
@@ -47,7 +49,7 @@ def _is_there(fault: Fault) -> bool:
     return (os.geteuid() == 0 or not fault.root) and (not fault.needs or Path(fault.needs).exists())
 
 
-def _run(chosen: Sequence[Fault], pythons: Mapping[str, str], *, sample: bool) -> list[str]:
+def _run(chosen: Sequence[Fault], pythons: Mapping[str, str], under: Under, *, sample: bool) -> list[str]:
     """Print a row for each; returns what is wrong."""
     wrong: list[str] = []
     # Under a short name, because a Unix socket's path ends at 107 bytes.
@@ -62,7 +64,7 @@ def _run(chosen: Sequence[Fault], pythons: Mapping[str, str], *, sample: bool) -
                 if sample and where:
                     version = list(where)[turn % len(where)]
                     where = {version: where[version]}
-                started.append((fault, {v: pool.submit(run, fault, path, library) for v, path in where.items()}))
+                started.append((fault, {v: pool.submit(run, fault, path, library, under) for v, path in where.items()}))
             for fault, trials in started:
                 outcomes = {version: trial.result() for version, trial in trials.items()}
                 print(table.row(fault, outcomes, pythons), flush=True)

@@ -6,7 +6,6 @@ import hashlib
 import re
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,6 +14,7 @@ from instances import Ended, Machine
 
 from diag.config import Settings
 from diag.spool import Spool
+from faults import residue
 from faults.fault import Fault
 
 if TYPE_CHECKING:
@@ -44,9 +44,14 @@ def content(folder: Path) -> dict[str, str]:
     }
 
 
-def broken(machine: Machine, fault: Fault, bare: Seen, watched: Seen, got: Sequence[Got]) -> Iterator[str]:
-    """A sentence for each invariant that does not hold."""
-    yield from _transparent(fault, bare, watched, crashes=sum(one.manifest["kind"] == "crash" for one in got))
+def broken(
+    machine: Machine, fault: Fault, bare: Seen, watched: Seen, got: Sequence[Got], *, killed: bool
+) -> Iterator[str]:
+    """A sentence for each invariant that does not hold. With `killed` nobody was there to pass on a status."""
+    if killed:
+        yield from _unharmed(fault, bare, watched)
+    else:
+        yield from _transparent(fault, bare, watched, crashes=sum(one.manifest["kind"] == "crash" for one in got))
     yield from _no_residue(machine)
     yield from _whole(machine, got)
     yield from _private(machine)
@@ -68,13 +73,25 @@ def _transparent(fault: Fault, bare: Seen, watched: Seen, crashes: int) -> Itera
         yield f"I1: stderr {rest[-500:]!r}, without diag {theirs[-500:]!r}"
     if len(ours) != crashes:
         yield f"I1: {len(ours)} lines of ours for {crashes} crashes: {ours}"
+    yield from _same_files(bare, watched)
+
+
+def _same_files(bare: Seen, watched: Seen) -> Iterator[str]:
     if (watched.folder, watched.temporary) != (bare.folder, bare.temporary):
         yield f"I9: {watched.folder} {watched.temporary}, without diag {bare.folder} {bare.temporary}"
 
 
+def _unharmed(fault: Fault, bare: Seen, watched: Seen) -> Iterator[str]:
+    """It did what it does, unless it was killed before it was started."""
+    if watched.ended.status == HANGS:
+        yield "I2: it hangs with a killed agent"
+    if watched.ended.stdout not in ("", bare.ended.stdout) and not fault.talks:
+        yield f"I1: stdout {watched.ended.stdout[-300:]!r}, without diag {bare.ended.stdout[-300:]!r}"
+
+
 def _no_residue(machine: Machine) -> Iterator[str]:
     until = time.monotonic() + LINGER_S
-    while running := list(_running(machine)):
+    while running := list(residue.running(machine)):
         if time.monotonic() > until:
             yield f"I3: still running: {running}"
             break
@@ -82,13 +99,6 @@ def _no_residue(machine: Machine) -> Iterator[str]:
     left = [path.name for path in (machine.home / "run/diag").glob("*")]
     if left:
         yield f"I3: {left} left in the run folder"
-
-
-def _running(machine: Machine) -> Iterator[str]:
-    for environment in Path("/proc").glob("[0-9]*/environ"):
-        with suppress(OSError):
-            if f"HOME={machine.home}".encode() in environment.read_bytes().split(b"\0"):
-                yield f"{environment.parent.name} {environment.with_name('cmdline').read_bytes()[:200]!r}"
 
 
 def _whole(machine: Machine, got: Sequence[Got]) -> Iterator[str]:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import reduce
@@ -18,6 +19,7 @@ from machine import PROGRAMS
 from faults import fault as names
 from faults import invariants
 from faults.fault import Fault, Left
+from faults.under import Under
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,15 +65,20 @@ class Outcome:
     wrong: tuple[str, ...]
 
 
-def run(fault: Fault, python: str, library: str) -> Outcome:
+def run(fault: Fault, python: str, library: str, under: Under) -> Outcome:
     """Run the fault on this Python, bare and under `diag run`, in a home of its own."""
     with _home() as home:
         machine = Machine(home, {**fault.environment, "SECRET_TOKEN": invariants.SECRET, "TMPDIR": str(home / "tmp")})
-        bare = _run(fault, machine, python, library, under_diag=False)
-        watched = _run(fault, machine, python, library, under_diag=True)
+        filled = {names.PYTHON: python, names.LIBRARY: library, names.PROGRAMS: str(PROGRAMS)}
+        command = [reduce(lambda text, name: text.replace(name, filled[name]), filled, word) for word in fault.command]
+        began = time.monotonic()
+        bare = _run(fault, machine, lambda folder: machine.run(*command, run=False, cwd=folder, start_new_session=True))
+        lasts_s = time.monotonic() - began
+        watched = _run(fault, machine, lambda folder: under.run(machine, command, lasts_s, folder))
         machine.close()
         got, wrong = _read(machine)
-        wrong += [*_differences(fault, got), *invariants.broken(machine, fault, bare, watched, got)]
+        wrong += _too_many(fault, got) if under.degrades else _differences(fault, got)
+        wrong += invariants.broken(machine, fault, bare, watched, got, killed=under.degrades)
         return Outcome(watched.ended.status, got, tuple(wrong))
 
 
@@ -96,17 +103,15 @@ def _home() -> Iterator[Path]:
         shutil.rmtree(home, ignore_errors=True)
 
 
-def _run(fault: Fault, machine: Machine, python: str, library: str, *, under_diag: bool) -> invariants.Seen:
+def _run(fault: Fault, machine: Machine, start: Callable[[Path], Ended]) -> invariants.Seen:
     folder = machine.home / "work"
     for path in (folder, machine.home / "tmp"):
         shutil.rmtree(path, ignore_errors=True)
         path.mkdir()
     for name, text in fault.texts().items():
         (folder / name).write_text(text)
-    filled = {names.PYTHON: python, names.LIBRARY: library, names.PROGRAMS: str(PROGRAMS)}
-    command = [reduce(lambda text, name: text.replace(name, filled[name]), filled, word) for word in fault.command]
     try:
-        ended = machine.run(*command, run=under_diag, cwd=folder, start_new_session=True)
+        ended = start(folder)
     except subprocess.TimeoutExpired:
         ended = Ended(invariants.HANGS, "", "")
     return invariants.Seen(ended, invariants.content(folder), invariants.content(machine.home / "tmp"))
@@ -123,3 +128,8 @@ def _differences(fault: Fault, got: tuple[Got, ...]) -> Iterator[str]:
             rest.remove(found)
     for one in rest:
         yield f"got {one}"
+
+
+def _too_many(fault: Fault, got: tuple[Got, ...]) -> Iterator[str]:
+    if len(got) > len(fault.left):
+        yield f"{len(got)} records for {len(fault.left)} ends: {'; '.join(map(str, got))}"

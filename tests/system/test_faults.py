@@ -1,4 +1,4 @@
-"""The short form of `make faults`: every way to die, each on one Python, leaves the record that the catalogue wants."""
+"""The short forms of `make faults`: each way to die leaves the record that the catalogue wants, on a bad day, too."""
 
 from __future__ import annotations
 
@@ -18,11 +18,23 @@ LIMIT_S = 900  # it takes about a minute; a slow machine may take its time
 @pytest.mark.timeout(LIMIT_S + 60)
 def test_every_way_to_die_leaves_its_record_and_changes_nothing() -> None:
     """Each kind on one of the Pythons, which take turns: level and verdict as wanted, and every invariant holds."""
+    assert _kinds("--sample") > 200
+
+
+@pytest.mark.timeout(LIMIT_S + 60)
+@pytest.mark.parametrize("under", ["container", "full-disk", "killed-agent"])
+def test_it_holds_where_it_is_hard(under: str) -> None:
+    """In other namespaces, without room on the disk, and with the agent killed at some moment."""
+    assert _kinds("--sample", "--under", under, "--only", "with a handler") > 2
+
+
+def _kinds(*arguments: str) -> int:
+    """How many kinds a run of the catalogue tried, all of them as wanted."""
     if os.geteuid() != 0:
         missing("Some ways to die need root.")
     for version in VERSIONS:
         python(version)
-    command = [sys.executable, "-m", "faults", "--sample"]
+    command = [sys.executable, "-m", "faults", *arguments]
     environ = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
     with subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environ, start_new_session=True
@@ -36,4 +48,4 @@ def test_every_way_to_die_leaves_its_record_and_changes_nothing() -> None:
     summary = re.search(r"^(\d+) kinds, \d+ s: all as wanted$", output, re.MULTILINE)
     assert summary is not None, output[-8000:]
     assert catalogue.returncode == 0
-    assert int(summary[1]) > 200
+    return int(summary[1])
