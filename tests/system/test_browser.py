@@ -39,6 +39,7 @@ ARGUMENTS = [
 WIDE, NARROW = 1440, 390
 DRIVER = "GL Driver Message"  # what a machine without a graphics card says about itself
 PATIENCE_S = 90  # a large profile, drawn without a graphics card
+expect.set_options(timeout=TIMEOUT_S * 1000)
 # How many different colours the page's canvases show.
 COLOURS = """() => {
   const all = [...document.querySelectorAll("canvas")];
