@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 HANGS = -999  # the status of what did not end in time
 SECRET = "hunter2-" + "planted" * 3  # stands in each program's environment
 _OURS = re.compile(r"^diag: .*\n", re.MULTILINE)
-LINGER_S = 10.0  # how long the guard may take to see that it is alone, on a loaded machine
+LINGER_S = 30.0  # how long the guard may take to see that it is alone, on a loaded machine
 _VARIES = re.compile(r"0x[0-9a-f]+")
 
 
@@ -45,9 +45,8 @@ def content(folder: Path) -> dict[str, str]:
 
 
 def broken(machine: Machine, fault: Fault, bare: Seen, watched: Seen, got: Sequence[Got]) -> Iterator[str]:
-    """A sentence for each invariant that does not hold."""
+    """A sentence for each other invariant that does not hold."""
     yield from _transparent(fault, bare, watched, crashes=sum(one.manifest["kind"] == "crash" for one in got))
-    yield from _no_residue(machine)
     yield from _whole(machine, got)
     yield from _private(machine)
     yield from _counted(machine, got)
@@ -72,7 +71,8 @@ def _transparent(fault: Fault, bare: Seen, watched: Seen, crashes: int) -> Itera
         yield f"I9: {watched.folder} {watched.temporary}, without diag {bare.folder} {bare.temporary}"
 
 
-def _no_residue(machine: Machine) -> Iterator[str]:
+def residue(machine: Machine) -> Iterator[str]:
+    """A sentence for what is left behind."""
     until = time.monotonic() + LINGER_S
     while running := list(_running(machine)):
         if time.monotonic() > until:
