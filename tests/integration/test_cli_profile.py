@@ -129,14 +129,16 @@ def test_a_pid_of_nobodys(engine: str, start: Callable, diag: Callable, home: Pa
     if engine == "perf":
         need("perf")
 
+    before = cpu_s(child.pid)
     with States(child.pid) as states:
         answer = diag("profile", str(child.pid), "-d", "2", "--engine", engine)
+    computed_s = cpu_s(child.pid) - before
 
     assert answer.returncode == 0, answer.stderr
     one = profile(home)
     assert labels(one, PID) <= {child.pid}
     assert child.pid in labels(one, THREAD_ID)
-    assert len(one) > 20
+    assert len(one) > min(20, 20 * computed_s)  # perf samples it while it has a processor
     if engine != "perf":  # it names what runs inside CPython instead
         assert hottest(one) == "left_leaf"
         assert "left_leaf (alternating.py)" in answer.stdout
