@@ -233,11 +233,13 @@ def wait_for(happened: Callable[[], bool], what: str) -> None:
         time.sleep(0.1)
 
 
-def free_port() -> int:
-    """A port of the loopback that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+def free_port(kept: list[socket.socket] = []) -> int:  # noqa: B006  for as long as the demo runs
+    """A port of the loopback that nobody listens on, nor is given: it stays bound, which keeps no server from it."""
+    bound = socket.socket()
+    bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    bound.bind(("127.0.0.1", 0))
+    kept.append(bound)
+    return int(bound.getsockname()[1])
 
 
 def say(line: str) -> None:
