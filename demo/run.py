@@ -29,6 +29,7 @@ from stores import object_store
 HERE = Path(__file__).parent
 DIAG = [sys.executable, "-m", "diag"]
 PATIENCE_S = 30
+_BOUND: list[socket.socket] = []  # for as long as the demo runs
 
 
 def main() -> int:
@@ -234,10 +235,12 @@ def wait_for(happened: Callable[[], bool], what: str) -> None:
 
 
 def free_port() -> int:
-    """A port of the loopback that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """A port of the loopback that nobody listens on, nor is given: it stays bound, which keeps no server from it."""
+    bound = socket.socket()
+    bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    bound.bind(("127.0.0.1", 0))
+    _BOUND.append(bound)
+    return int(bound.getsockname()[1])
 
 
 def say(line: str) -> None:

@@ -10,9 +10,10 @@ from typing import Any
 
 import deaths
 from deaths import APP, SERVER, SITE, Made
+from moments import next_moment
 from profiled import COUNT, CPU
 
-from diag.model import Artifact, Capture, Cost, Link, new_capture_id, now, stamp
+from diag.model import Artifact, Capture, Cost, Link, new_capture_id, stamp
 from diag.profiles import formats
 from diag.profiles.builder import Builder
 from diag.profiles.model import PID, REQUEST_ID, THREAD, THREAD_ID, TRACE_ID, Frame, Label, Profile, Recording
@@ -66,7 +67,7 @@ def made(profile: Profile, **changes: Any) -> Made:
     hottest = found["facts"]["hottest"]
     title = f"profile: {hottest['self_share'] * 100:.0f} % in {hottest['function']}" if hottest else "profile: nothing"
     files = {"profile.pb.gz": formats.write(profile, "pprof"), "summary.json": json.dumps(found).encode()}
-    moment = now()
+    moment = next_moment()
     capture = Capture(
         capture_id=new_capture_id(moment),
         kind="profile",

@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import shutil
 import subprocess
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from machine import need, python
+from machine import TIMEOUT_S, need, python
 
 PYTHON = "/opt/py/bin/python"
 VERSION = "3.8"
@@ -57,13 +58,28 @@ class Podman:
     names: list[str] = field(default_factory=list)
 
     def run(self, name: str, *command: str, options: Sequence[str] = (), bare: bool = False) -> int:
-        """Start a container from the root folder; returns its first process's pid once that has said "ready"."""
+        """Start a container from the root folder; returns its first process's pid.
+
+        By then it is the command, and has said "ready" where it is the usual one.
+        """
         self.names.append(name)
         root = self.bare_root if bare else self.root
         start = [*PODMAN, "run", "-d", "--name", name, "--network", "none", *LIMITS, *options, "--rootfs", str(root)]
         started = subprocess.run([*start, *(command or SLEEP)], capture_output=True, text=True, check=False)
         assert started.returncode == 0, started.stderr
-        return int(self.inspect(name)["State"]["Pid"])
+        pid = int(self.inspect(name)["State"]["Pid"])
+        end = time.monotonic() + TIMEOUT_S
+        while not self._is_ready(name, pid, awaited="" if command else "ready\n"):
+            assert time.monotonic() < end, f"{name} is not ready"
+            time.sleep(0.01)
+        return pid
+
+    def _is_ready(self, name: str, pid: int, awaited: str) -> bool:
+        """Whether it is runc no more, and has said what is awaited."""
+        if Path(f"/proc/{pid}/comm").read_text().startswith("runc"):
+            return False
+        logs = subprocess.run([*PODMAN, "logs", name], capture_output=True, text=True, check=False) if awaited else None
+        return logs is None or awaited in logs.stdout
 
     def inspect(self, name: str) -> dict:
         """What podman knows of it."""

@@ -9,6 +9,8 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from moments import next_moment
+
 from diag.evidence import (
     Ended,
     Evidence,
@@ -22,7 +24,7 @@ from diag.evidence import (
     Thread,
     Witness,
 )
-from diag.model import Artifact, Capture, Cost, Instance, Link, Missing, new_capture_id, now, stamp
+from diag.model import Artifact, Capture, Cost, Instance, Link, Missing, new_capture_id, stamp
 from diag.redact import Redactor
 from diag.report.assemble import assemble, file_name
 from diag.report.title import title
@@ -104,7 +106,7 @@ def instance(name: str = "shop", pid: int = PID, **changes: Any) -> Instance:
 
 def segfault(request: str = "req-checkout-1", at: datetime | None = None, **changes: Any) -> Evidence:
     """A NULL read in C code below a view, in one of three threads, with a request in flight."""
-    moment = at or now()
+    moment = at or next_moment()
     crashed = Thread(PID + 2, "ThreadPoolExecutor-0_0", True, True, "running", NATIVE + VIEW + SERVER)
     idle = Thread(
         PID, "MainThread", state="sleeping", frames=(Frame("select", "/usr/lib/python3.11/selectors.py", 468),)
@@ -131,7 +133,7 @@ def exception(
     cause = ExceptionSeen("KeyError", "builtins", message, (Frame("price", APP, 61, "app"), *VIEW[1:]))
     top = ExceptionSeen("CheckoutFailed", "app", f"no price for {message}", (*VIEW, *SERVER), cause=cause)
     return _evidence(
-        at or now(),
+        at or next_moment(),
         request,
         trigger="exception",
         level="FULL",
@@ -145,7 +147,7 @@ def exception(
 def killed(at: datetime | None = None, **changes: Any) -> Evidence:
     """SIGKILL: seen from outside only."""
     return _evidence(
-        at or now(),
+        at or next_moment(),
         "req-slow-3",
         trigger="signal",
         level="OUTSIDE",
@@ -158,7 +160,7 @@ def killed(at: datetime | None = None, **changes: Any) -> Evidence:
 
 def out_of_memory(at: datetime | None = None, **changes: Any) -> Evidence:
     """An OOM kill, two seconds after a last look at what the shop held."""
-    moment = at or now()
+    moment = at or next_moment()
     look = LastLook(
         moment - timedelta(seconds=2),
         480 * MIB,
@@ -174,13 +176,13 @@ def out_of_memory(at: datetime | None = None, **changes: Any) -> Evidence:
 def live(at: datetime | None = None, **changes: Any) -> Evidence:
     """A report of a process that lives on."""
     threads = (Thread(PID, "MainThread", state="sleeping", frames=(*VIEW, *SERVER)),)
-    return _evidence(at or now(), "req-live-4", trigger="api", threads=threads, stderr_tail=None, **changes)
+    return _evidence(at or next_moment(), "req-live-4", trigger="api", threads=threads, stderr_tail=None, **changes)
 
 
 def stopped(at: datetime | None = None, **changes: Any) -> Evidence:
     """SIGTERM: an event, no crash."""
     ended = Ended(signal=15, evidence=("wait status of the child: signal 15",))
-    return _evidence(at or now(), None, trigger="signal", level="EVENT", ended=ended, **changes)
+    return _evidence(at or next_moment(), None, trigger="signal", level="EVENT", ended=ended, **changes)
 
 
 def made(evidence: Evidence) -> Made:
@@ -211,7 +213,7 @@ def made(evidence: Evidence) -> Made:
 
 def transcript(cast: bytes) -> Made:
     """The capture of a command, with these bytes as its transcript."""
-    moment = now()
+    moment = next_moment()
     artifact = Artifact(
         "transcript.cast",
         "transcript",

@@ -63,9 +63,13 @@ class Machine:
         return self.home / ".local/state/diag"
 
     def captures(self) -> list[dict[str, Any]]:
-        """The manifests of everything that was kept, oldest first, as the store holds them."""
-        paths = [*self.state.glob("store/v1/**/manifest.json"), *self.state.glob("spool/pending/**/manifest.json")]
-        return sorted((json.loads(path.read_text()) for path in paths), key=lambda manifest: manifest["capture_id"])
+        """The manifests of everything that was kept, oldest first, as the store holds them.
+
+        An agent takes a second at most to deliver, and may end between the store and the spool: that is one capture.
+        """
+        paths = [*self.state.glob("spool/pending/**/manifest.json"), *self.state.glob("store/v1/**/manifest.json")]
+        found = {manifest["capture_id"]: manifest for manifest in (json.loads(path.read_text()) for path in paths)}
+        return [found[capture_id] for capture_id in sorted(found)]
 
     def only_capture(self) -> dict[str, Any]:
         """The manifest, after asserting that there is exactly one."""

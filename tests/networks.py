@@ -41,9 +41,13 @@ class Network:
         return self.run(sys.executable, "-c", script, *arguments).stdout
 
     def start(self, *words: str | Path, **more: Any) -> subprocess.Popen[bytes]:
-        """Start something that is ended with the network."""
+        """Start something that is ended with the network; returns when it is there."""
         process = subprocess.Popen(self.command(*words), start_new_session=True, **more)
         self.started.append(process)
+        end = time.monotonic() + TIMEOUT_S
+        while process.poll() is None and Path(f"/proc/{process.pid}/comm").read_text() == "nsenter\n":
+            assert time.monotonic() < end
+            time.sleep(0.002)
         return process
 
     def serve(self, script: str, *arguments: str) -> subprocess.Popen[bytes]:
@@ -145,7 +149,7 @@ def capturing(network: Network, machine: Machine, *options: str) -> Iterator[Hea
     mark = os.urandom(12).hex()
     network.python(_MARK, mark)
     marks = 1 if "udp" in options else 2  # without a filter the kernel's answer, that nobody is there, repeats it
-    files = machine.home.rglob
+    files = (machine.state / "spool/new").rglob  # nothing else comes or goes there meanwhile
     until(process, lambda: sum(path.read_bytes().count(mark.encode()) for path in files(".packets.pcap")) >= marks)
     process.send_signal(signal.SIGINT)
     heard.stdout, heard.stderr = process.communicate(timeout=TIMEOUT_S)

@@ -7,8 +7,9 @@ from dataclasses import replace
 from typing import Any
 
 import deaths
+from moments import next_moment
 
-from diag.model import Artifact, Capture, Link, new_capture_id, now, stamp
+from diag.model import Artifact, Capture, Link, new_capture_id, stamp
 
 EXCHANGE = {
     "protocol": "http",
@@ -62,6 +63,6 @@ def made(summary: bytes) -> deaths.Made:
     artifacts = tuple(
         Artifact(name, *kinds[name], "x/y", len(data), hashlib.sha256(data).hexdigest()) for name, data in files.items()
     )
-    moment = now()
+    moment = next_moment()
     capture = Capture(new_capture_id(moment), "packets", "api", stamp(moment), deaths.instance(), "42 packets")
     return deaths.Made(replace(capture, artifacts=artifacts, links=(Link("req-17", deaths.TRACE),)), files)

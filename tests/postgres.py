@@ -7,7 +7,6 @@ import pwd
 import secrets
 import shutil
 import signal
-import socket
 import subprocess
 import tempfile
 import time
@@ -19,6 +18,7 @@ from typing import Any
 
 import psycopg
 from machine import TIMEOUT_S, missing
+from ports import reserved_port
 
 USER = "postgres"  # the server does not run as root
 
@@ -99,17 +99,15 @@ def serving_postgres(*settings: str, kept: Path | None = None) -> Iterator[Postg
     try:
         if not (folder / "PG_VERSION").exists():
             _make(binaries, folder)
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            port = free.getsockname()[1]
-        server = Postgres(folder, binaries, port, settings)
-        try:
-            server.start()
-            yield server
-        finally:
-            if server.process is not None and server.process.poll() is None:
-                server.process.send_signal(signal.SIGQUIT)
-                server.process.wait(TIMEOUT_S)
+        with reserved_port() as port:
+            server = Postgres(folder, binaries, port, settings)
+            try:
+                server.start()
+                yield server
+            finally:
+                if server.process is not None and server.process.poll() is None:
+                    server.process.send_signal(signal.SIGQUIT)
+                    server.process.wait(TIMEOUT_S)
     finally:
         if kept is None:
             shutil.rmtree(folder, ignore_errors=True)

@@ -8,8 +8,9 @@ from typing import Any
 
 import deaths
 from deaths import APP, Made
+from moments import next_moment
 
-from diag.model import Artifact, Capture, Cost, new_capture_id, now, stamp
+from diag.model import Artifact, Capture, Cost, new_capture_id, stamp
 from diag.profiles import formats
 from diag.profiles.builder import Builder
 from diag.profiles.model import Frame, Profile, Recording, SampleType
@@ -75,7 +76,7 @@ def made(found: Any, profile: Profile | None = None) -> Made:
         Artifact(name, *FORMATS[name], "application/json", len(data), hashlib.sha256(data).hexdigest())
         for name, data in files.items()
     )
-    moment = now()
+    moment = next_moment()
     capture = Capture(
         capture_id=new_capture_id(moment),
         kind="memory",

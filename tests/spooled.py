@@ -6,7 +6,9 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from diag.model import Capture, Instance, Link, new_capture_id, now, stamp
+from moments import next_moment
+
+from diag.model import Capture, Instance, Link, new_capture_id, stamp
 from diag.spool import Spool
 
 MIB = 1024 * 1024
@@ -14,7 +16,7 @@ MIB = 1024 * 1024
 
 def make_capture(kind: str = "crash", moment: datetime | None = None, **fields: Any) -> Capture:
     """A capture of an instance called shop; `fields` replace what it says."""
-    moment = moment or now()
+    moment = moment or next_moment()
     instance = Instance(
         service="shop",
         name=fields.pop("name", "shop"),

@@ -7,8 +7,9 @@ import json
 from typing import Any
 
 import deaths
+from moments import next_moment
 
-from diag.model import Artifact, Capture, new_capture_id, now, stamp
+from diag.model import Artifact, Capture, new_capture_id, stamp
 
 
 def _frame(function: str, file: str, in_app: bool) -> dict[str, Any]:
@@ -49,7 +50,7 @@ def made(data: bytes | None = None) -> deaths.Made:
     data = json.dumps(document()).encode() if data is None else data
     checksum = hashlib.sha256(data).hexdigest()
     artifact = Artifact("stacks.json", "stacks", "diag-stacks", "application/json", len(data), checksum)
-    moment, about = now(), "stacks: deadlock: billing (4719) and stock (4720) wait for each other"
+    moment, about = next_moment(), "stacks: deadlock: billing (4719) and stock (4720) wait for each other"
     who = deaths.instance()
     capture = Capture(new_capture_id(moment), "stacks", "api", stamp(moment), who, about, artifacts=(artifact,))
     return deaths.Made(capture, {artifact.name: data})

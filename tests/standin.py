@@ -88,11 +88,14 @@ class StandIn:
                 assert left > 0, f"not seen: {[(c.pid, c.packets, c.closed) for c in self.connections]}"
                 self._changed.wait(min(left, 0.05))
 
+    def catch_up(self) -> None:
+        """Until every link that was made is known, and who it is."""
+        self._accept_all()
+        self.wait_for(lambda: all(connection.packets or connection.closed for connection in self.connections))
+
     def settle(self) -> None:
         """Until every link that was made is closed, so that all packets are here."""
-        wanted = self._barriers + 1
-        self._wake.send(b"b")
-        self.wait_for(lambda: self._barriers >= wanted)
+        self._accept_all()
         self.wait_for(lambda: all(connection.closed for connection in self.connections))
 
     def frozen(self) -> Connection:
@@ -123,6 +126,11 @@ class StandIn:
         for sock in (self._listener, self._wake, self._woken):
             sock.close()
         self._selector.close()
+
+    def _accept_all(self) -> None:
+        wanted = self._barriers + 1
+        self._wake.send(b"b")
+        self.wait_for(lambda: self._barriers >= wanted)
 
     def _serve(self) -> None:
         while not self._stopping:

@@ -8,6 +8,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from moments import next_moment
+
 from diag.model import new_capture_id, now, stamp
 from diag.upload import keys
 from diag.upload.accounts import SCHEMA
@@ -48,7 +50,7 @@ def put(
     store: Path, told: dict[str, Any], moment: datetime | None = None, tenant: str = "default", *, data: bytes = b""
 ) -> str:
     """Write the account into a file store as its agent does; returns its key."""
-    key = keys.account_key(tenant, told["agent"]["id"], new_capture_id(moment))
+    key = keys.account_key(tenant, told["agent"]["id"], new_capture_id(moment or next_moment()))
     content = data or encode(told)
     source = store.parent / "told"
     source.write_bytes(content)

@@ -56,14 +56,14 @@ class PauseWatch(_Looker):
         running_at: float | None = None
         stopped_from: float | None = None
         while True:
-            standing, at = self._standing(), time.monotonic()
+            before, standing = time.monotonic(), self._standing()
             if not standing and stopped_from is not None:
-                self.pause_s += at - stopped_from
+                self.pause_s += time.monotonic() - stopped_from
                 stopped_from = None
             if standing and stopped_from is None:
-                stopped_from = running_at if running_at is not None else at
+                stopped_from = running_at if running_at is not None else before
             if not standing:
-                running_at = at
+                running_at = before  # and not of after the look, when it may stand already
             if self._done.wait(TICK_S):
                 break
         if stopped_from is not None:

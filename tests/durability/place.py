@@ -121,6 +121,15 @@ class Place:
                 return [path for place in (self.state, self.run_dir) for path in place.glob(pattern)]
         raise RuntimeError(f"{self.state} does not hold still.")
 
+    def taken_bytes(self, folder: str) -> int:
+        """What the files below a folder of the state take on the disk now; who ends meanwhile takes nothing."""
+        taken = 0
+        for at, _, names in os.walk(self.state / folder):
+            for name in names:
+                with suppress(FileNotFoundError):
+                    taken += (Path(at) / name).lstat().st_blocks * 512
+        return taken
+
     def log(self) -> str:
         """What the children wrote, the end of it."""
         path = self.home / "children.log"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import re
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +13,6 @@ from instances import Ended, Machine
 
 from diag.config import Settings
 from diag.spool import Spool
-from faults import residue
 from faults.fault import Fault
 
 if TYPE_CHECKING:
@@ -23,7 +21,6 @@ if TYPE_CHECKING:
 HANGS = -999  # the status of what did not end in time
 SECRET = "hunter2-" + "planted" * 3  # stands in each program's environment
 _OURS = re.compile(r"^diag: .*\n", re.MULTILINE)
-LINGER_S = 10.0  # how long the guard may take to see that it is alone, on a loaded machine
 _VARIES = re.compile(r"0x[0-9a-f]+")
 
 
@@ -47,12 +44,11 @@ def content(folder: Path) -> dict[str, str]:
 def broken(
     machine: Machine, fault: Fault, bare: Seen, watched: Seen, got: Sequence[Got], *, killed: bool
 ) -> Iterator[str]:
-    """A sentence for each invariant that does not hold. With `killed` nobody was there to pass on a status."""
+    """A sentence for each other invariant that does not hold. With `killed` nobody was there to pass on a status."""
     if killed:
         yield from _unharmed(fault, bare, watched)
     else:
         yield from _transparent(fault, bare, watched, crashes=sum(one.manifest["kind"] == "crash" for one in got))
-    yield from _no_residue(machine)
     yield from _whole(machine, got)
     yield from _private(machine)
     yield from _counted(machine, got)
@@ -87,18 +83,6 @@ def _unharmed(fault: Fault, bare: Seen, watched: Seen) -> Iterator[str]:
         yield "I2: it hangs with a killed agent"
     if watched.ended.stdout not in ("", bare.ended.stdout) and not fault.talks:
         yield f"I1: stdout {watched.ended.stdout[-300:]!r}, without diag {bare.ended.stdout[-300:]!r}"
-
-
-def _no_residue(machine: Machine) -> Iterator[str]:
-    until = time.monotonic() + LINGER_S
-    while running := list(residue.running(machine)):
-        if time.monotonic() > until:
-            yield f"I3: still running: {running}"
-            break
-        time.sleep(0.01)
-    left = [path.name for path in (machine.home / "run/diag").glob("*")]
-    if left:
-        yield f"I3: {left} left in the run folder"
 
 
 def _whole(machine: Machine, got: Sequence[Got]) -> Iterator[str]:

@@ -18,6 +18,7 @@ from containers import Podman, make_root
 from machine import PROGRAMS, TIMEOUT_S, need
 from oss_server import Key, OssServer, running
 from s3_server import S3, serving_s3
+from states import resting
 
 from diag.agent import registry
 from diag.agent.registry import Target
@@ -42,16 +43,12 @@ def wait_for() -> Callable[[Callable[[], object]], None]:
 def asleep(wait_for: Callable[[Callable[[], object]], None]) -> Callable[[int], None]:
     """Waits until a process reads its standard input and all its other threads wait for a lock."""
 
-    def calls(pid: int) -> list[str]:
-        tasks = sorted(Path(f"/proc/{pid}/task").iterdir(), key=lambda task: int(task.name))
-        return [" ".join((task / "syscall").read_text().split()[:2]) for task in tasks]
-
-    def wait(pid: int) -> None:
+    def is_asleep(pid: int) -> bool:
+        main, *others = resting(pid) or [""]
         # x86-64 and the generic table: read is 0 or 63, futex 202 or 98.
-        wait_for(lambda: calls(pid)[0] in ("0 0x0", "63 0x0"))
-        wait_for(lambda: all(call.split()[0] in ("202", "98") for call in calls(pid)[1:]))
+        return main in ("0 0x0", "63 0x0") and all(call.split()[0] in ("202", "98") for call in others)
 
-    return wait
+    return lambda pid: wait_for(lambda: is_asleep(pid))
 
 
 @pytest.fixture

@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -24,6 +25,7 @@ from diag.profiles.model import Profile
 
 DIAG = [sys.executable, "-m", "diag"]
 Start = Callable[..., subprocess.Popen[str]]
+A_PROFILE = 2500  # bytes: all other answers of the inspector together have half as many
 
 
 @pytest.fixture
@@ -95,16 +97,14 @@ def test_node_twice(node: Callable, diag: Callable, home: Path) -> None:
 
 def test_node_whose_inspector_is_open(node: Callable, diag: Callable, home: Path) -> None:
     """It is used, no signal is sent, and it stays open."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    child = node(f"--inspect=127.0.0.1:{port}")
+    child = node("--inspect=127.0.0.1:0")
+    (before,) = sockets.listening(child.pid)
 
     answer = diag("profile", str(child.pid), "-d", "1")
 
     assert answer.returncode == 0, answer.stderr
     assert "open already" in answer.stderr
-    assert [address.port for address in sockets.listening(child.pid)] == [port]
+    assert sockets.listening(child.pid) == [before]
     assert works_on(child)
 
 
@@ -113,8 +113,7 @@ def test_node_at_the_end_of_whose_patience(node: Callable, home: Path) -> None:
     child = node()
     command = [*DIAG, "profile", str(child.pid), "-d", "600"]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    opened(child)
-    time.sleep(1)
+    gave_a_slice(child)
 
     process.send_signal(signal.SIGINT)
     _, stderr = process.communicate(timeout=TIMEOUT_S)
@@ -130,8 +129,7 @@ def test_node_that_ends_meanwhile(node: Callable, home: Path) -> None:
     child = node()
     command = [*DIAG, "profile", str(child.pid), "-d", "600"]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    opened(child)
-    time.sleep(8)  # longer than one slice
+    gave_a_slice(child)
 
     child.kill()
     _, stderr = process.communicate(timeout=TIMEOUT_S)
@@ -141,10 +139,15 @@ def test_node_that_ends_meanwhile(node: Callable, home: Path) -> None:
     assert len(profile(home)) > 0
 
 
-def opened(child: subprocess.Popen[str]) -> None:
-    """Wait until its inspector listens."""
-    until = time.monotonic() + TIMEOUT_S
-    while not sockets.listening(child.pid):
+def gave_a_slice(child: subprocess.Popen[str]) -> None:
+    """Wait until V8 has given out a slice of its profile: the program itself writes nothing."""
+    until = time.monotonic() + 2 * TIMEOUT_S
+
+    def written() -> int:
+        return int(re.search(r"wchar: (\d+)", Path(f"/proc/{child.pid}/io").read_text())[1])  # type: ignore[index]
+
+    before = written()
+    while written() < before + A_PROFILE:
         assert time.monotonic() < until
         time.sleep(0.02)
 

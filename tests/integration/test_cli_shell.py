@@ -23,6 +23,8 @@ from machine import TIMEOUT_S
 
 from diag.redact import unstyled
 
+LAST = "(the test's own last words)"
+
 
 class Terminal:
     """A terminal with `diag` in it; what the user sees is read as it comes."""
@@ -54,8 +56,7 @@ class Terminal:
         limit = time.monotonic() + TIMEOUT_S
         while words not in unstyled(self.seen):
             assert time.monotonic() < limit, self.seen
-            if select.select([self.master], [], [], 0.1)[0]:
-                self.seen += os.read(self.master, 65536).decode(errors="replace")
+            self._read()
         self.seen = unstyled(self.seen).partition(words)[2]
 
     def raw(self) -> bool:
@@ -63,13 +64,20 @@ class Terminal:
         return not termios.tcgetattr(self.slave)[3] & termios.ICANON
 
     def end(self) -> int:
-        """Read what is left; returns the exit status."""
+        """Read until it has ended, and all that it wrote; returns the exit status."""
         limit = time.monotonic() + TIMEOUT_S
         while self.process.poll() is None:
             assert time.monotonic() < limit, self.seen
-            if select.select([self.master], [], [], 0.1)[0]:
-                self.seen += os.read(self.master, 65536).decode(errors="replace")
+            self._read()
+        os.write(self.slave, LAST.encode())  # behind all that it wrote, which may still be on its way through
+        while LAST not in self.seen:
+            assert time.monotonic() < limit, self.seen
+            self._read()
         return self.process.returncode
+
+    def _read(self) -> None:
+        if select.select([self.master], [], [], 0.1)[0]:
+            self.seen += os.read(self.master, 65536).decode(errors="replace")
 
     def close(self) -> None:
         """Kill and reap."""

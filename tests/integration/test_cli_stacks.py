@@ -7,8 +7,8 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ import pytest
 from containers import PYTHON, Podman
 from instances import Machine
 from machine import PROGRAMS, TIMEOUT_S, need
-from states import States
+from states import States, resting
 
 from diag.cli.main import run_command_line
 
@@ -44,15 +44,8 @@ def begin() -> Iterator[Begin]:
 
 @pytest.fixture
 def calling(wait_for: Callable[[Callable[[], object]], None]) -> Callable[..., None]:
-    """Waits until a process has so many threads, and all of them wait in the kernel."""
-
-    def wait(pid: int, threads: int) -> None:
-        def calls() -> list[str]:
-            return [(task / "syscall").read_text().split()[0] for task in Path(f"/proc/{pid}/task").iterdir()]
-
-        wait_for(lambda: len(calls()) == threads and "running" not in calls())
-
-    return wait
+    """Waits until a process has so many threads, and all of them rest in the kernel."""
+    return lambda pid, threads: wait_for(lambda: len(resting(pid)) == threads)
 
 
 def document(answer: subprocess.CompletedProcess[str]) -> dict[str, Any]:
@@ -100,9 +93,10 @@ def test_any_pid_is_read_and_not_disturbed(
     assert max(map(len, shown.splitlines())) <= 80
 
 
-def test_equal_stacks_are_one_group(begin: Begin, diag: Callable) -> None:
+def test_equal_stacks_are_one_group(begin: Begin, diag: Callable, calling: Callable) -> None:
     """Twenty idle workers are one group, and no deadlock."""
     child = begin(sys.executable, PROGRAMS / "deadlock.py", "pool")
+    calling(child.pid, 21)
 
     answer = diag("stacks", str(child.pid))
 
@@ -130,13 +124,16 @@ def test_deadlock_is_the_first_thing_said(begin: Begin, diag: Callable, calling:
 
 def test_what_moves_is_told(begin: Begin, diag: Callable) -> None:
     """A thread that is somewhere else at each look is named, with where it was."""
-    script = "import time\ndef a(): time.sleep(.05)\ndef b(): time.sleep(.05)\n"
+    # At times of chance, so that no beat of the looks can have the same one each time.
+    script = (
+        "import random, time\ndef a(): time.sleep(random.random() / 10)\ndef b(): time.sleep(random.random() / 10)\n"
+    )
     script += "print('ready', flush=True)\nwhile 1: a(); b()"
     child = begin(sys.executable, "-c", script)
 
-    found = diag("stacks", str(child.pid), "-n", "6", "--every", "70ms").stdout
+    found = diag("stacks", str(child.pid), "-n", "30", "--every", "70ms").stdout
 
-    assert "6 LOOKS" in found
+    assert "30 LOOKS" in found
     assert "moved" in found and "a:2" in found and "b:3" in found
 
 
@@ -169,17 +166,23 @@ def test_two_at_once(start: Callable, diag: Callable) -> None:
     assert len(json.loads(output)["looks"]) == 20
 
 
-def test_process_that_ends_meanwhile(start: Callable, home: Path) -> None:
+def test_process_that_ends_meanwhile(start: Callable, home: Path, wait_for: Callable) -> None:
     """What was seen until then is kept, and it is said."""
     child = start("sleeping_threads.py")
     command = [sys.executable, "-m", "diag", "stacks", str(child.pid), "-n", "100", "--every", "100ms", "--json"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as looking:
         assert looking.stderr is not None
         assert looking.stderr.readline().startswith("py-spy: ")
-        until = time.monotonic() + TIMEOUT_S
-        while not list(home.rglob("spool/new/*/*")) and time.monotonic() < until:
-            time.sleep(0.01)
-        time.sleep(0.5)  # a few looks; how many does not matter
+        reads: set[str] = set()
+
+        def looked() -> bool:
+            """Whether there were more runs of py-spy than one look takes."""
+            for path in Path(f"/proc/{looking.pid}/task").glob("*/children"):
+                with suppress(OSError):
+                    reads.update(path.read_text().split())
+            return len(reads) > 6
+
+        wait_for(looked)
         child.kill()
         child.wait(TIMEOUT_S)
         output, _ = looking.communicate(timeout=TIMEOUT_S)
@@ -312,7 +315,7 @@ def test_node_that_computes_and_node_that_waits(begin: Begin, diag: Callable) ->
     assert "Timeout" in still["main"]["waiting"]["what"]
 
 
-def test_process_in_a_container(podman: Podman, diag: Callable, unique: str, wait_for: Callable) -> None:
+def test_process_in_a_container(podman: Podman, diag: Callable, unique: str, calling: Callable) -> None:
     """CONTAINER:PID works, with RLocks read in another pid namespace, by numbers that are ours."""
     script = (
         "import threading, time\nlocks = [threading.RLock(), threading.RLock()]\nboth = threading.Barrier(2)\n"
@@ -321,8 +324,7 @@ def test_process_in_a_container(podman: Podman, diag: Callable, unique: str, wai
         "time.sleep(1000)"
     )
     pid = podman.run(unique, PYTHON, "-c", script)
-    wait_for(lambda: len(list(Path(f"/proc/{pid}/task").iterdir())) == 3)
-    wait_for(lambda: all("running" not in one.read_text() for one in Path(f"/proc/{pid}/task").glob("*/syscall")))
+    calling(pid, 3)
 
     found = document(diag("stacks", f"{unique}:1", "--json"))
 
@@ -337,7 +339,7 @@ def test_idle_server_has_no_verdict(home: Path, diag: Callable, wait_for: Callab
     quiet: dict[str, Any] = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
     process = machine.start(*command, "web_wsgi:application", flags=("--name", "shop"), cwd=PROGRAMS, **quiet)
     try:
-        wait_for(lambda: list(home.rglob("run/**/bb/*.*.bb"))[1:])  # the worker is linked too
+        wait_for(lambda: list((home / "run/diag").glob("*/bb/*.*.bb"))[1:])  # the worker is linked too
 
         found = document(diag("stacks", "shop", "--json"))
         doctor = json.loads(diag("doctor", "shop", "--json").stdout)

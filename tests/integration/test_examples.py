@@ -12,6 +12,7 @@ import os
 import re
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -67,11 +68,15 @@ def machine(home: Path) -> Iterator[Machine]:
 
 
 def start_shop(machine: Machine) -> None:
-    """An instance called shop, which waits until the test ends."""
+    """An instance called shop, which waits until the test ends; returns when its agent knows its probe."""
     program = str(PROGRAMS / "sleeping_threads.py")
     shop = machine.start(sys.executable, program, flags=("--name", "shop"), stdin=subprocess.PIPE)
     assert shop.stdout is not None
     assert shop.stdout.readline() == "ready\n"
+    end = time.monotonic() + TIMEOUT_S
+    while not any((machine.home / "run/diag").glob("*/bb/*.*.bb")):
+        assert time.monotonic() < end
+        time.sleep(0.01)
 
 
 def typed(machine: Machine, example: Example) -> str:

@@ -87,24 +87,26 @@ def _settle(root: Path, journal: Journal, seed: int, rounds: int) -> None:
 
 
 def _crowd(jobs: Sequence[Callable[[], None]], kills: int) -> list[int]:
-    """Run these at once, kill some of them at any moment and start others in their place; returns the statuses."""
+    """Run these at once, kill some of them at any moment and begin those anew; returns the statuses."""
     chance = random.Random(3)
     running: dict[int, int] = {}
+    doing: dict[int, Callable[[], None]] = {}
     statuses = []
 
     def start(job: Callable[[], None]) -> None:
         pid = spawn(job)
-        running[pid] = os.pidfd_open(pid)
+        running[pid], doing[pid] = os.pidfd_open(pid), job
 
     for job in jobs:
         start(job)
     while running:
-        ready = select.select(list(running.values()), [], [], chance.random() * 0.2 if kills else TIMEOUT_S)[0]
+        ready = select.select(list(running.values()), [], [], chance.random() * 0.2 if kills else 2 * TIMEOUT_S)[0]
         assert ready or kills, "they hang"
         if kills and not ready:
             kills -= 1
-            os.kill(chance.choice(list(running)), signal.SIGKILL)
-            start(chance.choice(jobs))
+            killed = chance.choice(list(running))
+            os.kill(killed, signal.SIGKILL)
+            start(doing[killed])  # so that as much is written in the end, however slow the machine is
         for pid in [pid for pid, pidfd in running.items() if pidfd in ready]:
             os.close(running.pop(pid))
             statuses.append(os.waitpid(pid, 0)[1])
@@ -114,6 +116,7 @@ def _crowd(jobs: Sequence[Callable[[], None]], kills: int) -> list[int]:
 def test_writers_settlers_and_kills(tmp_path: Path) -> None:
     """After writers, uploaders, evictions, recoveries and SIGKILL at any moment, the books balance to the last one."""
     root, journal = tmp_path / "spool", Journal(tmp_path / "journal")
+    _write(root, journal, WRITERS, 80)  # beyond the quota, with nobody there who takes anything away
     jobs = [partial(_write, root, journal, seed, 40) for seed in range(WRITERS)]
     jobs += [partial(_settle, root, journal, seed, 15) for seed in range(SETTLERS)]
 

@@ -20,7 +20,7 @@ def hoard(group, until):
     while share_in_use(group) < until:
         orders += [Order(number) for number in range(30)]
         if share_in_use(group) > 0.85:
-            time.sleep(0.1)
+            time.sleep(0.2)
     return orders
 
 

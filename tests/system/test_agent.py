@@ -50,7 +50,13 @@ def ready(process: subprocess.Popen[str]) -> None:
 def child_of(process: subprocess.Popen[str]) -> int:
     """The pid of the command under this `diag run`; the guard is its other child."""
     children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
-    return next(int(pid) for pid in children if b"die.py" in Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")[1])
+    words = {int(pid): Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0") for pid in children}
+    return next(pid for pid, said in words.items() if b"die.py" in b"".join(said[1:2]))
+
+
+def known(machine: Machine) -> bool:
+    """Whether an agent has written down whom it watches: one that is killed before that leaves nothing."""
+    return any((machine.home / "run/diag").glob("*/instance.json"))
 
 
 @pytest.mark.parametrize(("command", "status"), [("/nonexistent/program", 127), ("/etc/passwd", 126)])
@@ -144,6 +150,7 @@ def test_a_crash_after_the_agent_was_killed_is_found_by_the_next_diag(machine: M
     """Agent gone, then a fault: the process dies at once, and the next diag makes the record of its black box."""
     process = machine.start(python("3.11"), program("die.py"), "wait_then_fault", faults, stdin=subprocess.PIPE)
     ready(process)
+    until(lambda: known(machine))
     process.kill()
     process.wait(TIMEOUT_S)
     process.communicate("go\n", timeout=TIMEOUT_S)
@@ -159,12 +166,16 @@ def test_a_crash_after_the_agent_was_killed_is_found_by_the_next_diag(machine: M
 def test_a_daemon_that_outlives_the_instance_is_recorded_by_the_next_diag(machine: Machine) -> None:
     """What dies when the instance's first process has ended is found by its black box, once, and nothing stays."""
     script = (
-        "import ctypes, os, sys\n"
-        "if os.fork():\n print('ready', flush=True)\n sys.exit(0)\n"
-        "sys.stdin.readline()\nctypes.string_at(0)\n"
+        "import ctypes, os, sys\nreader, writer = os.pipe()\n"
+        "if os.fork():\n print('ready', flush=True)\n sys.stdin.readline()\n sys.exit(0)\n"
+        "os.close(writer)\nos.read(reader, 1)\nsys.stdin.readline()\nctypes.string_at(0)\n"
     )
     process = machine.start(python("3.11"), "-c", script, stdin=subprocess.PIPE)
     ready(process)
+    until(lambda: len(list((machine.home / "run/diag").glob("*/bb/*.*.bb"))) == 2)  # the agent knows both
+    assert process.stdin is not None
+    process.stdin.write("leave\n")
+    process.stdin.flush()
     process.wait(TIMEOUT_S)
     assert (machine.diag("flush").status, machine.captures()) == (0, [])
     process.communicate("go\n", timeout=TIMEOUT_S)

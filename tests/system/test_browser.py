@@ -39,6 +39,7 @@ ARGUMENTS = [
 WIDE, NARROW = 1440, 390
 DRIVER = "GL Driver Message"  # what a machine without a graphics card says about itself
 PATIENCE_S = 90  # a large profile, drawn without a graphics card
+expect.set_options(timeout=TIMEOUT_S * 1000)
 # How many different colours the page's canvases show.
 COLOURS = """() => {
   const all = [...document.querySelectorAll("canvas")];
@@ -297,6 +298,7 @@ def test_ids_are_copied_with_a_button(viewer: Running, context: BrowserContext, 
     viewer.deliver(made)
     context.grant_permissions(["clipboard-read", "clipboard-write"])
     page.goto(f"{viewer.url}captures/{made.id}")
+    page.evaluate("window.setTimeout = () => 0")  # what the button says stays there until it was read
 
     page.locator(".strip").get_by_role("button", name="Copy trace id").click()
 

@@ -5,27 +5,26 @@ from __future__ import annotations
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing, suppress
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 import viewers
 from instances import Machine
 from machine import TIMEOUT_S, python
+from ports import reserved_port
 
 CRASH = "raise ValueError('no price for sku-77')"
 
 
 @pytest.fixture
-def port() -> int:
+def port() -> Iterator[int]:
     """A port that nobody listens on, until a viewer does."""
-    with closing(socket.socket()) as asked:
-        asked.bind(("127.0.0.1", 0))
-        return int(asked.getsockname()[1])
+    with reserved_port() as port:
+        yield port
 
 
 @pytest.fixture

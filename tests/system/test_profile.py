@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -36,10 +37,19 @@ def shop(machine: Machine) -> Iterator[int]:
         process = machine.start(*gunicorn, *bound, flags=("--name", "shop"), cwd=PROGRAMS, **options)
         try:
             ask(port, "warm")
+            wait_until_linked(machine, 1 + WORKERS)
             yield port
         finally:
             process.terminate()
             process.wait(TIMEOUT_S)
+
+
+def wait_until_linked(machine: Machine, processes: int) -> None:
+    """Wait until the agent knows so many processes: the first one and its workers."""
+    until = time.monotonic() + TIMEOUT_S
+    while len(list((machine.home / "run/diag").glob("*/bb/*.*.bb"))) < processes:
+        assert time.monotonic() < until
+        time.sleep(0.01)
 
 
 def ask(port: int, name: str) -> None:

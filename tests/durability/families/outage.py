@@ -99,7 +99,7 @@ def _manifests(asked: list[dict[str, Any]]) -> list[str]:
 
 
 def _check_room(place: Place, outcome: Outcome) -> None:
-    taken = sum(path.stat().st_blocks * 512 for path in place.state.glob("diag/spool/**/*") if path.is_file())
+    taken = place.taken_bytes("diag/spool")
     if taken > QUOTA_MB * 1024 * 1024:
         outcome.broken.append(f"the spool takes {taken} bytes, beyond its quota")
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import random
 import signal
 import time
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
@@ -134,8 +135,9 @@ def _stands_still(pid: int) -> None:
     """All its threads are stopped: nobody is within a call any more."""
     until = time.monotonic() + LIMIT_S
     while time.monotonic() < until:
-        lines = [(task / "stat").read_text() for task in Path(f"/proc/{pid}/task").iterdir()]
-        if {line.rpartition(")")[2].split()[0] for line in lines} <= {"T", "Z", "X"}:
-            return
+        with suppress(OSError):  # a thread that ends just now
+            lines = [(task / "stat").read_text() for task in Path(f"/proc/{pid}/task").iterdir()]
+            if {line.rpartition(")")[2].split()[0] for line in lines} <= {"T", "Z", "X"}:
+                return
         time.sleep(0.001)
     raise RuntimeError(f"{pid} does not stop")

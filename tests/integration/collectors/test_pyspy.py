@@ -28,6 +28,14 @@ def state(pid: int) -> str:
     return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
 
 
+def has_ended(pid: int) -> bool:
+    """Whether the process is gone, or nobody has waited for it yet."""
+    try:
+        return state(pid) == "Z"
+    except OSError:
+        return True
+
+
 @pytest.mark.parametrize("version", VERSIONS)
 def test_settled_stacks_of_a_waiting_process(version: str, spawn: Callable, asleep: Callable, marker: Callable) -> None:
     """Two reads without a stop agree on every thread of a waiting process, with its real lines and thread ids."""
@@ -145,7 +153,7 @@ def test_process_of_another_user_cannot_be_attached(spawn: Callable, as_nobody: 
 
 
 def test_stuck_tool_is_ended(
-    spawn: Callable, asleep: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    spawn: Callable, asleep: Callable, wait_for: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A py-spy that hangs, with a child of its own, is killed at the limit, and leaves neither behind."""
     tool = tmp_path / "py-spy"
@@ -156,10 +164,10 @@ def test_stuck_tool_is_ended(
     asleep(child.pid)
 
     with pytest.raises(ToolFailed, match="did not read process"):
-        pyspy.dump(child.pid, timeout_s=0.5)
+        pyspy.dump(child.pid, timeout_s=3)  # by then it has its own child, on a busy machine too
 
-    helper = int((tmp_path / "pid").read_text())
-    assert not Path(f"/proc/{helper}").exists() or state(helper) == "Z"
+    # A killed process ends when the scheduler comes to it.
+    wait_for(lambda: has_ended(int((tmp_path / "pid").read_text())))
     assert state(child.pid) == "S"
 
 

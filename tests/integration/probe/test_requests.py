@@ -56,6 +56,7 @@ class Server:
 
     def box(self) -> Box:
         """The box of the process that serves: the one linked last."""
+        self.agent.catch_up()
         return self.agent.box(self.agent.connections[-1])
 
     def during(self, path: str, headers: dict[str, str], look: Callable[[], Any]) -> tuple[Any, tuple[int, bytes]]:

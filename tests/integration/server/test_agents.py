@@ -7,10 +7,10 @@ import os
 import re
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 import told
 from machine import TIMEOUT_S
+from ports import reserved_port
 from prometheus_client.parser import text_string_to_metric_families
 from spooled import MIB, put_capture
 from viewers import Running, running
@@ -119,17 +120,17 @@ def shown_everywhere(viewer: Running, machine: AgentMachine, account: dict[str, 
     assert dropped == account["dropped"]
 
 
-def free_port() -> int:
-    """A port that nobody listens on now."""
-    with socket.create_server(("127.0.0.1", 0)) as one:
-        port: int = one.getsockname()[1]
-        return port
+@pytest.fixture
+def port() -> Iterator[int]:
+    """A port that nobody listens on, until a viewer does."""
+    with reserved_port() as port:
+        yield port
 
 
 @pytest.mark.parametrize("scheme", ["http", "file"])
-def test_every_capture_of_every_agent_is_accounted_for(home: Path, scheme: str) -> None:
+def test_every_capture_of_every_agent_is_accounted_for(home: Path, port: int, scheme: str) -> None:
     """Two agents crash while the store is down and after a kill -9; then everything adds up, everywhere alike."""
-    port, store = free_port(), home / "store"
+    store = home / "store"
     url = f"http://127.0.0.1:{port}" if scheme == "http" else store.as_uri()
     one, other = AgentMachine(home, "one", url), AgentMachine(home, "other", url)
     if scheme == "file":
