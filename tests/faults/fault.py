@@ -28,7 +28,8 @@ class Fault:
 
     `left` are the records wanted, in any order. Where `talks` is set what it writes is another text each time (pids,
     times, threads that finish first) and is not compared. `own` means the Python that diag runs with, and what is
-    installed there; `root` that the program has to be root; `needs` names a file without which this kind is not there; `bare` that in a container less is known of it.
+    installed there; `root` that the program has to be root; `needs` names a file without which this kind is not there;
+    `bare` that in a container less is known of it.
     """
 
     family: str
