@@ -36,6 +36,7 @@ class Book:
     dropped: Counter[str] = field(default_factory=Counter)
     begun: set[str] = field(default_factory=set)
     settled: dict[str, str] = field(default_factory=dict)
+    lost_for: dict[str, str] = field(default_factory=dict)  # of those that were dropped, why
     end: int = 0  # where the next line goes
     torn: int = 0  # bytes behind it that a killed writer left
 
@@ -47,14 +48,24 @@ class Book:
         outcome = next(one for one in OUTCOMES if one in line)
         capture_id = _text(line[outcome])
         if capture_id in self.settled:
-            return
+            if outcome != "stored" or capture_id not in self.lost_for:
+                return
+            self._find(capture_id)
         self.settled[capture_id] = outcome
         if outcome == "stored":
             self.stored += 1
         elif outcome == "dropped":
-            self.dropped[str(line.get("reason", ""))] += 1
+            self.lost_for[capture_id] = str(line.get("reason", ""))
+            self.dropped[self.lost_for[capture_id]] += 1
         else:
             self.received -= 1
+
+    def _find(self, capture_id: str) -> None:
+        """It was on its way to the store when it was dropped, and has arrived there: no loss."""
+        reason = self.lost_for.pop(capture_id)
+        self.dropped[reason] -= 1
+        if not self.dropped[reason]:
+            del self.dropped[reason]
 
     def _begin(self, capture_id: str) -> None:
         if self.settled.get(capture_id) == "moved":  # it came back: nobody else took it

@@ -115,11 +115,15 @@ class Spool:
         return capture
 
     def stored(self, *capture_ids: str) -> None:
-        """The store has them: count them, and keep the manifest alone for a while. Many at once cost little more."""
+        """The store has them: count them, and keep the manifest alone for a while. Many at once cost little more.
+
+        One that had to make room while it was on its way is no loss any more.
+        """
         with self._books.locked() as book:
             folders = list(self._states.find_all(list(capture_ids), "pending", "quarantine"))
             new = [one for one in map(id_of, folders) if one not in book.settled]
-            self._ledger.stored(book, *dict.fromkeys(new))
+            found = [one for one in capture_ids if one in book.lost_for]
+            self._ledger.stored(book, *dict.fromkeys([*new, *found]))
             for folder in folders:
                 self._states.settle(book, folder)
             self._prune()

@@ -162,6 +162,34 @@ def test_terminal_is_given_back(start: Callable, terminal: Callable, wait_for: C
     wait_for(lambda: termios.tcgetattr(shell.slave) == shell.before)
 
 
+def test_terminal_is_given_back_by_a_late_steward(start: Callable, terminal: Callable, wait_for: Callable) -> None:
+    """The command ends with the terminal that diag had for it; the steward may hear of that before diag's own end."""
+    child = start("sleeping_threads.py")
+    shell = terminal("exec", str(child.pid), "--", "sh", "-c", "echo ready; sleep 10000")
+    shell.until("ready")
+    wait_for(shell.raw)
+    (steward,) = below(shell.process.pid)
+    (keeper,) = below(steward)
+    os.kill(steward, signal.SIGSTOP)
+    wait_for(lambda: state(steward) == "T")
+
+    shell.process.kill()
+    wait_for(lambda: state(keeper) == "Z")
+    os.kill(steward, signal.SIGCONT)
+
+    wait_for(lambda: termios.tcgetattr(shell.slave) == shell.before)
+
+
+def below(pid: int) -> list[int]:
+    """The children of a process."""
+    return [int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def state(pid: int) -> str:
+    """The kernel's letter for a process."""
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+
+
 def test_no_terminal(start: Callable, diag: Callable) -> None:
     """Without a terminal it is said how to run commands instead."""
     child = start("sleeping_threads.py")

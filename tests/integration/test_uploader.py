@@ -206,6 +206,23 @@ def test_a_capture_that_another_process_stored_meanwhile_is_no_failure(spool: Sp
     assert spool.account() == Account(received=3, stored=3)
 
 
+def test_what_made_room_while_it_was_sent_is_stored_and_no_loss(spool: Spool, store: LocalStore) -> None:
+    """A full spool drops a capture whose manifest is on its way: it arrives, so it does not count as lost."""
+
+    class Late(LocalStore):
+        def put(self, key: str, source: Path, **announced: Any) -> None:
+            super().put(key, source, **announced)
+            if key.endswith(keys.MANIFEST):
+                spool.drop(sent.capture_id, "quota")
+
+    sent = put_capture(spool)
+
+    assert drain(spool, Late(store.url), "default", deadline=None).stored == 1
+
+    assert spool.account() == Account(received=1, stored=1)
+    assert [one.capture_id for one in catalogue.newest(store, "default")] == [sent.capture_id]
+
+
 def test_a_deadline_ends_the_pass(spool: Spool, store: LocalStore) -> None:
     """When the time is up the rest waits, and it says so."""
     put_capture(spool)

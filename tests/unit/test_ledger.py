@@ -35,6 +35,19 @@ def test_the_same_id_counts_once(tmp_path: Path) -> None:
     assert counted(tmp_path) == (1, 1, {"quota": 1})
 
 
+def test_what_was_dropped_and_has_arrived_is_no_loss(tmp_path: Path) -> None:
+    """A capture that was dropped while it was on its way is stored, once; the other losses stand."""
+    ledger = Ledger(tmp_path)
+    for _ in range(2):
+        book = ledger.read()
+        for one in ("a", "b"):
+            ledger.received(book, one)
+            ledger.dropped(book, "quota", one)
+        ledger.stored(book, "a")
+
+    assert counted(tmp_path) == (2, 1, {"quota": 1})
+
+
 def test_a_torn_line_does_not_count_and_is_written_over(tmp_path: Path) -> None:
     """A writer killed in the middle of a line leaves no count and no damage for the next line."""
     ledger = Ledger(tmp_path)

@@ -135,6 +135,17 @@ class Steward:
         except ConnectionResetError:
             return b""
 
+    def _is_alone(self) -> bool:
+        """Whether diag is gone. A command that its terminal has left with diag may be heard of before that."""
+        try:
+            while self._told.recv(4096, socket.MSG_DONTWAIT):
+                continue
+        except BlockingIOError:
+            return False
+        except ConnectionResetError:
+            return True
+        return True
+
     def _hear(self, said: str, keeper: int) -> tuple[str, int | None]:
         for line in said.splitlines():
             word, *rest = line.split(" ", 3)
@@ -174,7 +185,7 @@ class Steward:
             killed += self._cgroup.kill()
         else:
             killed += leftovers.kill_marked(self._order["mark"])
-        if ended_by == "gone" and self._terminal is not None and self._settings is not None:
+        if self._terminal is not None and self._settings is not None and (ended_by == "gone" or self._is_alone()):
             with contextlib.suppress(OSError, termios.error):
                 termios.tcsetattr(self._terminal, termios.TCSANOW, self._settings)
         left = max(0, killed - (status is None))
