@@ -126,7 +126,8 @@ class Case:
         found = self.finding
         if found is None or not found.seen.looks or self._watch.clocks.monotonic_s - found.there_s > LEAVES_S:
             return None
-        return None if found.done and found.cause is None else found.seen
+        suspected = found.seen.kind != "request" or found.done  # of a request it is sure what is looked at
+        return None if suspected and found.cause is None else found.seen
 
     def next_s(self, threshold_s: float) -> Iterator[float]:
         """After how many seconds there is something to do."""

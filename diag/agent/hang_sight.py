@@ -17,8 +17,6 @@ from diag.collectors.vitals import THREADS, Vitals, ran, rests, vitals
 from diag.errors import NoSuchInstance
 from diag.evidence import Request
 
-# A thread in these waits for events: an event loop does when it has nothing to do.
-_FOR_EVENTS = ("epoll_wait", "epoll_pwait", "epoll_pwait2", "poll", "ppoll", "select", "pselect6")
 _WEB_SOCKET = "WEBSOCKET"  # asgi.py's word in the place of a method: it is under way as long as its client likes
 
 
@@ -69,7 +67,7 @@ def see(pid: int, box_path: Path | None) -> Sight | None:
 def _loop(folder: ProcFolder) -> Hashable:
     """The main thread, where it does not wait for events, by how often it has gone to sleep."""
     found = rests(folder, folder.pid)
-    if found is None or (found[0] is not None and found[0].name in _FOR_EVENTS):
+    if found is None or (found[0] is not None and found[0].for_events):
         return None
     return ("loop", found[1])
 

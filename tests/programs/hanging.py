@@ -42,7 +42,6 @@ def loop():
 
 
 def open_fifo():
-    os.mkfifo("fifo")
     os.open("fifo", os.O_RDONLY)  # MARK: fifo
 
 
@@ -64,7 +63,8 @@ PATHS = {
     "/spin": lambda: ctypes.PyDLL(sys.argv[3]).fault_spin(),
     "/masked": masked,
     "/poll": poll,
-    "/byte": lambda: os.read(0, 1),
+    "/byte": lambda: (print("asked", flush=True), os.read(0, 1)),
+    "/leave": lambda: os._exit(0),
 }
 
 
@@ -96,7 +96,7 @@ def wait_for_each_other():
 
 PAIRS = {"payer": (first, second), "packer": (second, first)}
 CHILDREN = {"sleep-in-loop": lambda: asyncio.run(turn_no_more()), "locks": wait_for_each_other}
-ASKED = {"deadlock": ["/first", "/second"]}
+ASKED = {"deadlock": ["/first", "/second"], "stopped": ["/byte"]}
 
 
 def ask(port, path):
@@ -112,17 +112,30 @@ def recorded():
 
 
 def main(way):
+    if way == "fifo":
+        os.mkfifo("fifo")
     command = [sys.executable, __file__, "child", way, *sys.argv[2:]]
     child = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     port = int(child.stdout.readline())
     asked = [ask(port, path) for path in ASKED.get(way, ["/" + way] if port else [])]
+    if way == "stopped":
+        child.stdout.readline()
+        os.kill(child.pid, signal.SIGSTOP)
     until = time.monotonic() + 25
     while not recorded() and time.monotonic() < until:
         time.sleep(0.05)
-    child.kill()
+    if way == "stopped":
+        time.sleep(4 if "DIAG_PROBE_SOCKET" in os.environ else 0)  # as long as a request may take
+        os.kill(child.pid, signal.SIGCONT)
+        child.stdin.write(b"x")
+        child.stdin.flush()
+        print(asked[0].getresponse().status)
+        asked.append(ask(port, "/leave"))
+    else:
+        child.kill()
     for connection in asked:
         connection.close()
-    print("ended by", -child.wait())
+    print("ended with", child.wait())
 
 
 if __name__ == "__main__":
