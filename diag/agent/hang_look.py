@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 
 from diag.agent.hang_case import Finding
 from diag.collectors.collector import Subject
+from diag.collectors.procfs import ProcFolder
 from diag.errors import DiagError
 
 
@@ -44,6 +45,7 @@ class HangLook:
         from diag.collectors.vitals import between
 
         subject = replace(self.subject, runtime=runtime_of(self.subject.pid))
+        self._name_threads()
         with self.tools():
             first = look_once(subject, self.until)
         self._saw(looks=(first.evidence,))
@@ -58,6 +60,15 @@ class HangLook:
         }
         asked = ask(subject, second.evidence, telling, self.until)
         self._saw(looks=(first.evidence, asked))
+
+    def _name_threads(self) -> None:
+        """A request knows its thread by the number that it has in its own pid namespace."""
+        from diag.collectors.thread_ids import inner_ids
+
+        with ProcFolder(self.subject.pid) as folder:
+            ids = inner_ids(folder)
+        requests = self.finding.seen.requests
+        self._saw(requests=tuple(replace(one, thread_id=ids.get(one.thread_id, one.thread_id)) for one in requests))
 
     def _saw(self, **found: object) -> None:
         self.finding.seen = replace(self.finding.seen, **found)  # type: ignore[arg-type]

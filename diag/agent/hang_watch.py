@@ -27,7 +27,8 @@ SHARE = 0.8  # of gunicorn's time-out
 UNKNOWN_S = 30.0  # where nothing is set, and no time-out is known
 FASTEST_S, SLOWEST_S, WORKING_S = 0.25, 5.0, 0.1
 TURNS = 8  # in the time after which something is too old
-QUIET_S = 600.0  # in which the same finding is counted, and not recorded again
+QUIET_S, SLOW_QUIET_S = 600.0, 3600.0  # in which the same finding is counted, and not recorded again
+CLOSES_S = 1.0
 LOOKERS = 4  # at a time: workers that wait for the same service are too old in the same moment
 GRACE_S = 3.0  # gunicorn's master looks once a second for whom to end
 
@@ -55,7 +56,7 @@ class HangWatch:
     submit: Submit
     tools: Callable[[], AbstractContextManager[None]]
     _cases: dict[int, Case] = field(default_factory=dict)
-    _told: dict[Hashable, _Told] = field(default_factory=dict)
+    _told: dict[tuple[Hashable, ...], _Told] = field(default_factory=dict)
     _last: Clocks = field(default_factory=Clocks.read)
     _due_s: float = 0.0
     _asked_s: float = 0.0
@@ -90,10 +91,11 @@ class HangWatch:
         return case.last_words() if case is not None else None
 
     def close(self) -> None:
-        """Stop watching. A look that is being taken has its own limits."""
+        """Stop watching. A look that is being taken has its own limits, and is not waited for beyond a second."""
         self._stop.set()
+        until = time.monotonic() + CLOSES_S
         for looker in self._lookers:
-            looker.join(APART_S)
+            looker.join(max(0.0, until - time.monotonic()))
 
     def _turn(self, process: Watched, clocks: Clocks) -> None:
         sight = see(process.pid, process.box_path)
@@ -111,10 +113,11 @@ class HangWatch:
         if len(self._lookers) < LOOKERS and (cause := case.due(self._threshold_s(sight.timeout_s))) is not None:
             self._look(process, case, cause)
 
-    def _submit(self, process: Watched, seen: HangSeen, key: Hashable, now_s: float) -> str | None:
+    def _submit(self, process: Watched, seen: HangSeen, key: tuple[Hashable, ...], now_s: float) -> str | None:
         """Record it, unless the same was recorded lately; returns the capture's id."""
         last = self._told.get(key)
-        if last is not None and now_s - last.moment_s < QUIET_S:
+        quiet_s = SLOW_QUIET_S if "slow-request" in key else QUIET_S
+        if last is not None and now_s - last.moment_s < quiet_s:
             last.more += 1
             return None
         self._told[key] = _Told(now_s)
