@@ -28,6 +28,7 @@ UNKNOWN_S = 30.0  # where nothing is set, and no time-out is known
 FASTEST_S, SLOWEST_S, WORKING_S = 0.25, 5.0, 0.1
 TURNS = 8  # in the time after which something is too old
 QUIET_S, SLOW_QUIET_S = 600.0, 3600.0  # in which the same finding is counted, and not recorded again
+TOLD_KEPT = 500
 CLOSES_S = 1.0
 LOOKERS = 4  # at a time: workers that wait for the same service are too old in the same moment
 GRACE_S = 3.0  # gunicorn's master looks once a second for whom to end
@@ -120,6 +121,8 @@ class HangWatch:
         if last is not None and now_s - last.moment_s < quiet_s:
             last.more += 1
             return None
+        if len(self._told) >= TOLD_KEPT:
+            self._told.clear()
         self._told[key] = _Told(now_s)
         return self.submit(process, replace(seen, more=last.more if last else 0))
 

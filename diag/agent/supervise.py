@@ -222,8 +222,6 @@ class Supervisor:
             self.ended = ended
         self._attendant.record_events(process)
         self._attendant.record_end(process, ended)
-        if process.hang and not process.recorded and not process.hang.capture_id and len(process.hang.looks) > 1:
-            self._attendant.record_hang(process, process.hang)
         self._unlink(process)
         self._attendant.let_go(process)
         del self._processes[process.pid]
