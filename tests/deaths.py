@@ -178,7 +178,7 @@ def out_of_memory(at: datetime | None = None, **changes: Any) -> Evidence:
 
 def hung(at: datetime | None = None, **changes: Any) -> Evidence:
     """A request that stands where it stood a second before."""
-    moment = at or now()
+    moment = at or next_moment()
     thread = Thread(
         PID + 2, "gunicorn-1", state="idle", frames=(*VIEW, *SERVER), waiting=Wait("sleep", "sleeps", timed=True)
     )
