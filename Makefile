@@ -47,7 +47,7 @@ types: $(STAMPS)/dev  ## mypy, strict
 test: $(STAMPS)/dev $(STAMPS)/apt-test  ## every test, on real processes, servers and a browser
 	$(BIN)/pytest
 
-demo: $(STAMPS)/dev  ## a shop dies in three ways, and each death has a page; CHECK=1 checks it and ends; STORE=s3 or oss
+demo: $(STAMPS)/dev  ## a shop dies in five ways, and each death has a page; CHECK=1 checks it and ends; STORE=s3 or oss
 	$(BIN)/python demo/run.py $(if $(CHECK),--check) $(if $(STORE),--store $(STORE))
 
 bench: $(STAMPS)/bench  ## what diag costs, beside its peers, in the same run; ARGS="--quick --only startup"

@@ -1,4 +1,4 @@
-"""The main job on real input: a shop under gunicorn dies in three ways, and each death has a page.
+"""The main job on real input: a shop under gunicorn dies in four ways, its import in a fifth; each death has a page.
 
 `make demo` leaves the viewer running until Ctrl-C; `make demo CHECK=1` checks the result and ends; STORE=s3 and
 STORE=oss keep the captures in an object store that the demo starts itself.
@@ -24,11 +24,20 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from memory_group import memory_group
 from stores import object_store
 
 HERE = Path(__file__).parent
 DIAG = [sys.executable, "-m", "diag"]
 PATIENCE_S = 30
+EXPECTED = (
+    ("fault", "crash", "NATIVE"),
+    ("raise", "event", "EVENT"),
+    ("kill", "crash", "OUTSIDE"),
+    ("hang", "crash", "FULL"),
+)
+TIMEOUT_S = 15  # gunicorn's own, for a worker that is silent
+NIGHTLY_BYTES = 160 << 20
 _BOUND: list[socket.socket] = []  # for as long as the demo runs
 
 
@@ -63,15 +72,17 @@ def demonstrate(environment: dict[str, str], *, check: bool) -> int:
     with started([*DIAG, "serve", "--port", str(viewer_port)], environment, f"{viewer}/healthz"):
         say(f"The viewer is at {viewer}/")
         gunicorn = ["gunicorn", "--chdir", str(HERE), "--workers", "2", "--bind", f"127.0.0.1:{shop_port}", "shop:app"]
+        gunicorn += ["--timeout", str(TIMEOUT_S)]
         command = [*DIAG, "run", "--name", "shop", "--", sys.executable, "-m", *gunicorn, "--log-level", "warning"]
         say("$ diag run --name shop -- gunicorn --workers 2 shop:app")
         with started(command, environment, f"http://127.0.0.1:{shop_port}/"):
             ids = visit(shop_port, environment)
-            report_live(environment)
-        wait_for(lambda: len(captures(environment)) >= 4, "four captures")
+        killed = run_nightly(environment)
+        deaths = 3 + killed
+        wait_for(lambda: sum(one["kind"] == "crash" for one in captures(environment)) >= deaths, f"{deaths} crashes")
         found = captures(environment)
         show(found, viewer)
-        problems = mistakes(found, ids, viewer)
+        problems = [*mistakes(found, ids, viewer), *(out_of_memory(found, viewer) if killed else ())]
         if check:
             return conclude(problems)
         say("\nOpen the page; Ctrl-C ends the viewer.")
@@ -81,7 +92,8 @@ def demonstrate(environment: dict[str, str], *, check: bool) -> int:
 
 def visit(port: int, environment: dict[str, str]) -> dict[str, tuple[str, str]]:
     """Send traffic, some of it fatal; returns (request id, trace id) of the requests that went wrong."""
-    ids = {name: (f"req-{name}-{secrets.token_hex(4)}", secrets.token_hex(16)) for name in ("fault", "raise", "kill")}
+    names = ("fault", "raise", "kill", "hang")
+    ids = {name: (f"req-{name}-{secrets.token_hex(4)}", secrets.token_hex(16)) for name in names}
     for item in ("tea", "cup", "pot") * 5:
         get(port, f"/checkout/{item}?count=2", f"req-{secrets.token_hex(4)}", secrets.token_hex(16))
     say("GET /checkout/sock    an item that is not for sale: KeyError, answered with 500")
@@ -89,34 +101,54 @@ def visit(port: int, environment: dict[str, str]) -> dict[str, tuple[str, str]]:
     say("GET /label/tea        a native library follows a NULL pointer: the worker dies of SIGSEGV")
     get(port, "/label/tea", *ids["fault"])
     say("GET /slow             and its worker is killed with SIGKILL meanwhile")
-    with slow_request(port, *ids["kill"]):
-        os.kill(worker_serving(environment), signal.SIGKILL)
+    with in_flight(port, "/slow?seconds=20", *ids["kill"]):
+        os.kill(worker_serving("/slow", environment), signal.SIGKILL)
     wait_for(lambda: get(port, "/", "req-after", secrets.token_hex(16)) == 200, "gunicorn to start new workers")
+    say(f"GET /pay/tea          the bank does not answer; gunicorn ends the worker after {TIMEOUT_S} s")
+    with in_flight(port, "/pay/tea", *ids["hang"]) as hanging:
+        report_live(environment)
+        hanging.settimeout(PATIENCE_S)
+        hanging.recv(1)
     return ids
 
 
 @contextmanager
-def slow_request(port: int, request_id: str, trace_id: str) -> Iterator[None]:
-    """A request that is in flight inside the block."""
+def in_flight(port: int, path: str, request_id: str, trace_id: str) -> Iterator[socket.socket]:
+    """A request that is in flight inside the block, or until it is answered or its worker ends."""
     with socket.create_connection(("127.0.0.1", port)) as connection:
-        head = f"GET /slow?seconds=20 HTTP/1.1\r\nHost: shop\r\n{headers_text(request_id, trace_id)}\r\n"
+        head = f"GET {path} HTTP/1.1\r\nHost: shop\r\n{headers_text(request_id, trace_id)}\r\n"
         connection.sendall(head.encode())
-        yield
+        yield connection
 
 
-def worker_serving(environment: dict[str, str]) -> int:
-    """The pid of the worker that serves GET /slow now, as `diag report` sees it."""
+def worker_serving(path: str, environment: dict[str, str]) -> int:
+    """The pid of the worker that serves this path now, as `diag report` sees it."""
     found: list[int] = []
 
     def look() -> bool:
         report = json.loads(run([*DIAG, "report", "shop", "--json"], environment))
         found[:] = [
-            w["header"]["processId"] for w in report["workers"] if any("/slow" in r["path"] for r in w["requests"])
+            w["header"]["processId"] for w in report["workers"] if any(path in r["path"] for r in w["requests"])
         ]
         return bool(found)
 
     wait_for(look, "the slow request to be in flight")
     return found[0]
+
+
+def run_nightly(environment: dict[str, str]) -> bool:
+    """Let the nightly import use up the memory of a control group; whether one could be made here."""
+    with memory_group(NIGHTLY_BYTES) as group:
+        if group is None:
+            say("The OOM kill is left out: it takes root, and control groups that may be changed.")
+            return False
+        say("$ diag run --name nightly -- python nightly.py    in a control group of 160 MiB: the OOM killer ends it")
+        inside = ["sh", "-c", 'echo $$ > "$0/cgroup.procs"; exec "$@"', str(group), sys.executable, HERE / "nightly.py"]
+        command = [*DIAG, "run", "--name", "nightly", "--", *inside]
+        ended = subprocess.run(command, env=environment, timeout=PATIENCE_S, check=False)
+        if ended.returncode != 128 + signal.SIGKILL:
+            raise SystemExit(f"The nightly import ended with {ended.returncode}, and not by SIGKILL.")
+        return True
 
 
 def report_live(environment: dict[str, str]) -> None:
@@ -143,7 +175,7 @@ def show(found: list[dict[str, Any]], viewer: str) -> None:
 def mistakes(found: list[dict[str, Any]], ids: dict[str, tuple[str, str]], viewer: str) -> list[str]:
     """What is not as it should be."""
     problems = []
-    for name, kind, level in (("fault", "crash", "NATIVE"), ("raise", "event", "EVENT"), ("kill", "crash", "OUTSIDE")):
+    for name, kind, level in EXPECTED:
         request_id, trace_id = ids[name]
         rows = [row for row in found if any(link["request_id"] == request_id for link in row["links"])]
         rows = [row for row in rows if row["kind"] == kind and row["level"] == level]
@@ -156,9 +188,20 @@ def mistakes(found: list[dict[str, Any]], ids: dict[str, tuple[str, str]], viewe
             text = fetch(viewer + page)
             if request_id not in text or trace_id not in text:
                 problems.append(f"{name}: {page} does not name {request_id} and {trace_id}")
+        if name == "hang" and "Hung: GET /pay/tea" not in fetch(f"{viewer}/captures/{rows[0]['capture_id']}"):
+            problems.append("hang: nobody looked at the worker before gunicorn ended it")
     if not any(row["kind"] == "report" for row in found):
         problems.append("the live report is missing")
     return problems
+
+
+def out_of_memory(found: list[dict[str, Any]], viewer: str) -> Iterator[str]:
+    """What is not as it should be of the OOM kill."""
+    rows = [row for row in found if row["trigger"] == "oom"]
+    if len(rows) != 1:
+        yield f"oom: {len(rows)} captures, not 1"
+    elif "Memory in use grew" not in fetch(f"{viewer}/captures/{rows[0]['capture_id']}"):
+        yield "oom: its page does not say how memory grew"
 
 
 def conclude(problems: list[str]) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import socket
 import time
 from typing import Any
 
@@ -35,6 +36,20 @@ def slow() -> Any:
     """An order that takes its time."""
     time.sleep(request.args.get("seconds", 1.0, type=float))
     return jsonify(done=True)
+
+
+@app.get("/pay/<item>")
+def pay(item: str) -> Any:
+    """Pay an order, at a bank that takes the question and never answers."""
+    return jsonify(item=item, paid=ask_the_bank(item))
+
+
+def ask_the_bank(item: str) -> str:
+    """What the bank says; there is no time-out."""
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        ours.sendall(item.encode())
+        return ours.recv(100).decode()
 
 
 def print_label(item: str, template: int) -> str:

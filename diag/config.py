@@ -70,6 +70,7 @@ class Settings:
     labels: str = ""  # k=v,k=v
     locals: bool = False  # locals in crash reports, redacted
     oom_watch_percent: int = 90  # of a control group's memory limit, where a last look is taken; 0: never
+    hang_after: str = ""  # seconds until a request is looked at; empty: 80 % of gunicorn's time-out, or 30; 0: never
     environment_allow: str = ""  # more names (comma-separated, * allowed) than the built-in allow-list
     trace_url: str = ""  # the viewer's link for a trace, with {trace_id}
     retention: tuple[RetentionRule, ...] = ()  # what `diag prune` keeps; none: nothing is ever removed
@@ -78,6 +79,21 @@ class Settings:
     def store_url(self) -> str:
         """The store in force."""
         return self.store or (self.state_dir / "store").as_uri()
+
+    @property
+    def hang_after_s(self) -> float | None:
+        """After how long a request is looked at; None leaves it to gunicorn's time-out. Raises BadSetting."""
+        if not self.hang_after:
+            return None
+        try:
+            seconds = float(self.hang_after)
+        except ValueError:
+            seconds = -1.0
+        if not 0 <= seconds < math.inf:
+            raise BadSetting(
+                f"hang_after={self.hang_after!r} is not a number of seconds.", "For example: 30; 0 is never."
+            )
+        return seconds
 
     @property
     def spool_dir(self) -> Path:

@@ -269,6 +269,41 @@ class LastLook:
 
 
 @dataclass(frozen=True, slots=True)
+class Ran:
+    """What the scheduler counts of a thread: seconds that it ran, that it waited for a processor, and its turns."""
+
+    cpu_s: float = 0.0
+    starved_s: float = 0.0
+    turns: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class HangSeen:
+    """What looks at a process showed that had not got on for too long; `looks` are two as a rule, in order.
+
+    `kind` is what gave rise to it: "request" (older than `threshold_s`), "loop" (an event loop that has not waited for
+    events), "locks" (threads that wait for locks), "stopped" (by `signal`, where that is known; without looks). `age_s`
+    is for how long, in time that counts; `uncounted_s` is time besides, in which the process was stopped, frozen,
+    traced, or without a processor. `ran` is of each thread between the looks. `timeout_s` is gunicorn's own. With
+    `went_on` what was waited for came to an end by itself. `capture_id` is of its record, where it has one of its own;
+    `more` is how many like it were not recorded before it.
+    """
+
+    kind: str
+    age_s: float
+    threshold_s: float
+    uncounted_s: float = 0.0
+    looks: tuple[Evidence, ...] = ()
+    requests: tuple[Request, ...] = ()
+    ran: Mapping[int, Ran] = field(default_factory=dict)
+    timeout_s: float | None = None
+    signal: int | None = None
+    went_on: bool = False
+    capture_id: str | None = None
+    more: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class NodeSeen:
     """What Node's own report says of its death. `trigger` is Node's word; "Abort" where it was read from stderr.
 
@@ -314,6 +349,7 @@ class Evidence:
     witness: Witness | None = None
     node: NodeSeen | None = None
     last_look: LastLook | None = None
+    hang: HangSeen | None = None
     stderr_tail: str | None = None
     links: tuple[Link, ...] = ()
     incomplete: tuple[Missing, ...] = ()

@@ -17,11 +17,14 @@ from diag.evidence import (
     ExceptionSeen,
     Fault,
     Frame,
+    HangSeen,
     LastLook,
     ProcessFacts,
+    Ran,
     Request,
     Task,
     Thread,
+    Wait,
     Witness,
 )
 from diag.model import Artifact, Capture, Cost, Instance, Link, Missing, new_capture_id, stamp
@@ -171,6 +174,21 @@ def out_of_memory(at: datetime | None = None, **changes: Any) -> Evidence:
     )
     threads = (Thread(PID, "MainThread", frames=(*VIEW, *SERVER)),)
     return replace(killed(moment, **changes), trigger="oom", last_look=look, threads=threads, incomplete=())
+
+
+def hung(at: datetime | None = None, **changes: Any) -> Evidence:
+    """A request that stands where it stood a second before."""
+    moment = at or next_moment()
+    thread = Thread(
+        PID + 2, "gunicorn-1", state="idle", frames=(*VIEW, *SERVER), waiting=Wait("sleep", "sleeps", timed=True)
+    )
+    base = _evidence(
+        moment, "req-hang-5", trigger="hang", level="EVENT", threads=(thread,), stderr_tail=None, **changes
+    )
+    looks = (replace(base, time=moment - timedelta(seconds=1)), base)
+    requests = base.witness.in_flight if base.witness else ()
+    seen = HangSeen("request", 24.0, 24.0, looks=looks, requests=requests, ran={PID + 2: Ran()}, timeout_s=30.0)
+    return replace(base, hang=seen)
 
 
 def live(at: datetime | None = None, **changes: Any) -> Evidence:

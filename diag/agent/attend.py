@@ -20,12 +20,12 @@ from diag.agent.node_options import REPORT_NAME
 from diag.agent.recorder import Recorder
 from diag.agent.registry import Target
 from diag.agent.strangers import borrow_descriptor
-from diag.agent.watched import Circumstances, Sent, Watched, evidence_of_end, evidence_of_event
+from diag.agent.watched import Circumstances, Sent, Watched, evidence_of_end, evidence_of_event, evidence_of_hang
 from diag.collectors import proc, pyspy
 from diag.collectors.unmarshal import Torn, loads
 from diag.config import Settings
 from diag.errors import DiagError
-from diag.evidence import LIBRARY_PATH, Ended, Evidence, Frame
+from diag.evidence import LIBRARY_PATH, Ended, Evidence, Frame, HangSeen
 from diag.model import Missing
 from diag.probe.diag_probe import layout
 
@@ -156,6 +156,12 @@ class Attendant:
         process.events_read = box.events_written
         for record in records:
             self.recorder.submit(evidence_of_event(process, record, self._around()), "event")
+
+    def record_hang(self, process: Watched, seen: HangSeen) -> str:
+        """Record what does not get on in a process that lives; returns the capture's id."""
+        evidence = evidence_of_hang(process, seen, self._around())
+        self.recorder.submit(evidence, "event")
+        return evidence.capture_id
 
     def record_end(self, process: Watched, ended: Ended) -> None:
         """Record how the process ended, if that is worth a record."""

@@ -36,6 +36,20 @@ class Box:
         whole = len(content) == layout.SIZE and content.startswith(layout.MAGIC)
         return cls(content) if whole else None
 
+    @classmethod
+    def glance(cls, path: Path) -> Box | None:
+        """Header and requests in flight alone, for who looks often; None where it is none, or another program's."""
+        try:
+            descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        except OSError:
+            return None
+        with os.fdopen(descriptor, "rb", buffering=0) as file:
+            content = file.read(layout.RECENT_AT) if stat.S_ISREG(os.fstat(descriptor).st_mode) else b""
+        box = (
+            cls(content) if content and len(content) == layout.RECENT_AT and content.startswith(layout.MAGIC) else None
+        )
+        return None if box is None or box.replaced else box
+
     @property
     def left_cleanly(self) -> bool:
         """Whether the interpreter ran its exit handlers."""
@@ -80,10 +94,9 @@ class Box:
 
     def witness(self) -> Witness:
         """Everything the report wants to know, typed."""
-        in_flight = (self._request(layout.SLOTS_AT, number) for number in range(layout.SLOT_COUNT))
         recent = (self._request(layout.RECENT_AT, number) for number in range(layout.RECENT_COUNT))
         return Witness(
-            in_flight=tuple(sorted((r for r in in_flight if r), key=lambda r: r.started)),
+            in_flight=tuple(sorted(self.in_flight().values(), key=lambda r: r.started)),
             finished=tuple(sorted((r for r in recent if r), key=lambda r: r.started)),
             events=tuple(_event_line(event) for event in self.events()),
             heap=_mapping(self._record(layout.HEAP_AT, layout.HEAP_SIZE)),
@@ -93,6 +106,11 @@ class Box:
             requests_finished=self._counter(layout.FINISHED_AT),
             dropped=self._counter(layout.DROPPED_AT),
         )
+
+    def in_flight(self) -> dict[int, Request]:
+        """The requests in flight, by the number of their slot."""
+        slots = ((number, self._request(layout.SLOTS_AT, number)) for number in range(layout.SLOT_COUNT))
+        return {number: request for number, request in slots if request}
 
     def _counter(self, offset: int) -> int:
         return int(struct.unpack_from("<Q", self._content, offset)[0])

@@ -177,12 +177,13 @@ class MemoryWatch:
         subject = max(list(group.members.values()), key=lambda one: _resident(one.pid), default=None)
         if subject is None:
             return
-        with contextlib.suppress(DiagError, OSError), self._keeping_tools():
+        with contextlib.suppress(DiagError, OSError), self.keeping_tools():
             for seen in look(subject, group.bound, group.last[1]):
                 group.seen = subject.pid, seen
 
     @contextlib.contextmanager
-    def _keeping_tools(self) -> Iterator[None]:
+    def keeping_tools(self) -> Iterator[None]:
+        """While a tool of ours runs that nobody else may reap."""
         try:
             with self.tools:
                 yield

@@ -28,6 +28,7 @@ def run_command(command: list[str], settings: Settings, *, name: str | None = No
     Raises BadSetting before the start; after it nothing of ours changes how the command ends.
     """
     target = _target(command, settings, name)
+    _ = settings.hang_after_s  # a wrong one is refused before the start
     occupy_standard_descriptors()
     door = Door(settings.run_dir / target.instance_id[-12:])  # short: a Unix socket's path ends at 107 bytes
     if door.no_probe is None:

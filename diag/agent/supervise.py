@@ -14,6 +14,7 @@ from pathlib import Path
 from diag.agent import exits, registry
 from diag.agent.attend import CREDENTIALS, LINGER_S, Attendant
 from diag.agent.classify import ASKING
+from diag.agent.hang_watch import HangWatch
 from diag.agent.memory_watch import MemoryWatch
 from diag.agent.signals import Arrivals
 from diag.agent.watched import Watched
@@ -40,6 +41,9 @@ class Supervisor:
         self._overdue: dict[int, float] = {}  # pid -> when its exception is recorded without its end, monotonic
         self.ended: Ended | None = None  # how the first process ended, as soon as its status was taken
         self._memory = MemoryWatch(attendant.target, attendant.settings.oom_watch_percent)
+        self._hangs = HangWatch(
+            attendant.target, attendant.settings.hang_after_s, attendant.record_hang, self._memory.keeping_tools
+        )
         self._arrivals = Arrivals()
         self._poll = select.epoll()
         self._ready: dict[int, Callable[[], None]] = {}
@@ -54,6 +58,7 @@ class Supervisor:
             self._turn(self._patience())
         self._hear_last_words()
         self._memory.close()
+        self._hangs.close()
         return self.ended
 
     @property
@@ -73,6 +78,7 @@ class Supervisor:
         for pid in [pid for pid, due in self._overdue.items() if due <= current]:
             del self._overdue[pid]
             self._attendant.record_without_end(self._processes[pid])
+        self._hangs.tick(self._processes.values())
         return bool(ready_now)
 
     def _wait_for(self, descriptor: int, ready: Callable[[], None]) -> None:
@@ -85,7 +91,10 @@ class Supervisor:
                 self._poll.unregister(descriptor)
 
     def _patience(self) -> float:
-        return max(0.0, min(self._overdue.values()) - time.monotonic()) if self._overdue else -1
+        current = time.monotonic()
+        waits = [max(0.0, due - current) for due in self._overdue.values()]
+        waits += [hangs_s] if (hangs_s := self._hangs.patience_s(current)) is not None else []
+        return min(waits, default=-1)
 
     def _signals_arrived(self) -> None:
         for number, from_terminal, sender in self._arrivals.take():
@@ -151,6 +160,7 @@ class Supervisor:
         link.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
         process.link = link
         self._look_at(process)
+        self._hangs.welcome()
         self._wait_for(link.fileno(), lambda: self._probe_spoke(process))
 
     def _watch(self, pid: int, pidfd: int | None = None) -> Watched | None:
@@ -204,6 +214,7 @@ class Supervisor:
         self._probe_spoke(process)
         self._attendant.look_at_remains(process)
         process.last_look = self._memory.take(process)
+        process.hang = self._hangs.take(process)
         ended = self._how_it_ended(process)
         if ended.signal is not None and process.frozen is None:
             self._hear_everybody()  # who sent the signal has said so before

@@ -15,7 +15,7 @@ from diag.agent import registry
 from diag.agent.blackbox import Box, exception_seen, moment_of, request_link, threads_seen
 from diag.agent.freeze import Frozen
 from diag.agent.registry import Target
-from diag.evidence import Ended, Evidence, ExceptionSeen, LastLook, NodeSeen, ProcessFacts, Thread, Witness
+from diag.evidence import Ended, Evidence, ExceptionSeen, HangSeen, LastLook, NodeSeen, ProcessFacts, Thread, Witness
 from diag.model import Cost, Instance, Level, Link, Missing, TriggerKind, new_capture_id, now, stamp
 
 
@@ -48,6 +48,7 @@ class Watched:
     frozen: Frozen | None = None
     node: NodeSeen | None = None
     last_look: LastLook | None = None  # at its memory, where that was nearly used up
+    hang: HangSeen | None = None  # what was found before it ended, of what did not get on
     recorded: bool = False
     cgroup_text: str = ""
     last_box: Box | None = field(default=None, repr=False)
@@ -130,6 +131,7 @@ def evidence_of_end(
         witness=witness,
         node=process.node,
         last_look=look,
+        hang=process.hang,
         stderr_tail=around.stderr_tail,
         links=_links(process, witness),
         incomplete=(
@@ -160,6 +162,30 @@ def evidence_of_event(process: Watched, record: dict[str, Any], around: Circumst
         witness=box.witness() if box else None,
         links=(link,) if link else (),
         incomplete=around.missing,
+    )
+
+
+def evidence_of_hang(process: Watched, seen: HangSeen, around: Circumstances) -> Evidence:
+    """What does not get on in a process that lives; its stacks are those of the last look."""
+    box = process.box()
+    last = seen.looks[-1] if seen.looks else None
+    links = (request.link for request in seen.requests if request.request_id or request.trace_id)
+    return Evidence(
+        capture_id=new_capture_id(),
+        time=last.time if last else now(),
+        instance=instance_of(process, around.target),
+        trigger="hang" if last else "signal",
+        level="EVENT",
+        process=last.process if last else process.facts,
+        threads=last.threads if last else (),
+        loops=last.loops if last else None,
+        witness=box.witness() if box else None,
+        hang=seen,
+        links=tuple(dict.fromkeys(links)),
+        incomplete=(*around.missing, *(last.incomplete if last else ())),
+        cost=Cost(
+            *(sum(getattr(look.cost, part) for look in seen.looks) for part in ("pause_s", "cpu_s", "duration_s"))
+        ),
     )
 
 

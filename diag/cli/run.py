@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 # Read without click, whose import alone takes longer than a small program runs: the child comes first.
-_VALUES = {"--name": "name", "-n": "name", "--service": "service", "--store": "store"}
+_VALUES = {"--name": "name", "-n": "name", "--service": "service", "--store": "store", "--hang-after": "hang_after"}
 _REPEATED = {"--label": "labels", "-l": "labels"}
 _SWITCHES = {"--locals": "locals"}
 
@@ -71,6 +71,7 @@ def _click_command() -> Any:
     @click.option("-l", "--label", "labels", multiple=True, metavar="K=V", help="A label on every capture; repeatable.")
     @click.option("--store", metavar="URL", help="Where captures go: file:///… or http(s)://viewer (DIAG_STORE).")
     @click.option("--locals", is_flag=True, default=None, help="Put local variables, redacted, into crash reports.")
+    @click.option("--hang-after", metavar="SECONDS", help="How old a request is looked at (DIAG_HANG_AFTER); 0: never.")
     @click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
     def run(command: tuple[str, ...], **flags: Any) -> int:
         """Run COMMAND and catch whatever ends it.

@@ -5,6 +5,7 @@ Formats: the kernel's Documentation/admin-guide/cgroup-v2.rst and cgroup-v1/memo
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -96,6 +97,16 @@ def memory_bound(text: str, mounts: tuple[Mount, ...] | None = None) -> Bound | 
     limits = ((_number(folder / name), folder) for folder in folders)
     bounds = [Bound(version, folder, limit) for limit, folder in limits if limit is not None and limit < UNLIMITED]
     return min(bounds, key=lambda bound: bound.limit, default=None)
+
+
+def frozen(text: str, mounts: tuple[Mount, ...] | None = None) -> bool:
+    """Whether the group of this /proc/<pid>/cgroup, or one around it, is frozen, or about to be."""
+    mounts, paths = _mounts() if mounts is None else mounts, _paths(text)
+    for folder in _folders(mounts, paths, "freezer")[:1]:
+        with contextlib.suppress(OSError):
+            if (folder / "freezer.state").read_text().strip() != "THAWED":
+                return True
+    return any(_pairs(folder / "cgroup.events").get("frozen") == 1 for folder in _folders(mounts, paths, "")[:1])
 
 
 def _paths(text: str) -> dict[str, str]:

@@ -49,6 +49,7 @@ _PLAIN = {
     "futex": ("lock", "waits on a futex"), "futex_wait": ("lock", "waits on a futex"),
     "futex_waitv": ("lock", "waits on a futex"),
 }  # fmt: skip
+_COUNTED = {"select": 0, "pselect6": 0, "poll": 1, "ppoll": 1}  # which argument is the number of descriptors
 _EPOLL = ("epoll_wait", "epoll_pwait", "epoll_pwait2")
 _SETLKW = (7, 38)  # F_SETLKW and F_OFD_SETLKW, fcntl.h
 _FUTEX_COMMAND = 0x7F
@@ -72,6 +73,15 @@ class Call:
         """FUTEX_WAIT, FUTEX_WAIT_BITSET, … without the flags."""
         return self.arguments[1] & _FUTEX_COMMAND
 
+    @property
+    def for_events(self) -> bool:
+        """Whether it waits for descriptors to be ready, as an event loop does when it has nothing to do.
+
+        With none it only sleeps: Python's time.sleep before 3.11 does.
+        """
+        counted = _COUNTED.get(self.name)
+        return self.name in _EPOLL or (counted is not None and self.arguments[counted] & 0xFFFFFFFF != 0)
+
 
 def call_of(folder: ProcFolder, thread_id: int) -> Call | None:
     """The system call that the thread waits in; None where it runs, is stopped in its own code, or may not be read."""
@@ -93,6 +103,8 @@ def meaning(call: Call, descriptors: Descriptors) -> Wait:
         return Wait("file lock" if name == "flock" else kind, f"{_ON_DESCRIPTOR[name]} {words}")
     if name == "fcntl" and arguments[1] in _SETLKW:
         return Wait("file lock", f"waits for a lock on {descriptors.name(arguments[0] & 0xFFFFFFFF)[1]}")
+    if name in _COUNTED and not call.for_events:
+        return Wait(*_PLAIN["nanosleep"], timed=True)
     if name in _EPOLL:
         return Wait("poll", "waits for events (epoll)", timed=arguments[3] & 0xFFFFFFFF != 0xFFFFFFFF)
     if name in ("futex", "futex_wait"):

@@ -10,6 +10,7 @@ from diag.model import stamp
 from diag.report import last_look, resources, stacks
 from diag.report.ending import exit_json, signal_json
 from diag.report.fingerprint import fingerprint
+from diag.report.hang import hang_json
 from diag.report.header import file_name, header
 from diag.report.host import Host, look
 from diag.report.loops import loops_json
@@ -70,6 +71,7 @@ def _report(evidence: Evidence, scrub: Scrub, host: Host, depth: int) -> dict[st
         "userLimits": resources.user_limits(evidence.process, gaps),
         "cgroup": _cgroup(evidence, scrub, gaps),
         "lastLook": last_look.last_look_json(evidence, scrub),
+        "hang": hang_json(evidence.hang, evidence.time, scrub.redactor) if evidence.hang else None,
         "recent": _recent(evidence, scrub, gaps),
         "stderrTail": _stderr(evidence, scrub, gaps),
         "environmentVariables": _environment(evidence, scrub, gaps),

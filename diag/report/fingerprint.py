@@ -12,6 +12,7 @@ from diag.report.reading import Json, bare_name, crashed_thread, native_frame, t
 VERSION = 1
 
 _FLAVOUR = re.compile(r"_(?:avx\w*|evex\w*|sse\w*|ssse\w*|erms|unaligned\w*|generic|rtm|sve|asimd|neon)$")
+_LINE = re.compile(r":\d+(?=\)$)")
 _OFFSET = re.compile(r"\+0x[0-9a-f]+$")
 _RELEASE = re.compile(r"[-.](?:\d+|so|cpython|abi3|x86_64|aarch64|linux|gnu|pypy\w*|cp\d+)(?=[-.]|$)")
 _COMPREHENSIONS = ("<listcomp>", "<dictcomp>", "<setcomp>", "<genexpr>")
@@ -25,7 +26,10 @@ def fingerprint(report: Json) -> str:
 
 def _parts(report: Json) -> Iterator[str]:
     exception, signal = report["exception"], report["signal"]
-    if exception is not None and report["trigger"] == "exception":
+    if report["hang"] is not None and report["exit"]["reason"] == "alive":
+        hang = report["hang"]
+        yield from (hang["cause"], _LINE.sub("", hang["where"]) or str(report["instance"]["service"]))
+    elif exception is not None and report["trigger"] == "exception":
         yield from ("exception", *_exception(exception))
     elif signal is not None:
         kind = "oom" if report["verdict"]["cause"] == "oom" else "sent" if signal["sent"] else "signal"

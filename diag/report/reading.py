@@ -29,7 +29,12 @@ ABORTING = frozenset(
 
 
 def crashed_thread(report: Json) -> Json | None:
-    """The thread a reader looks at first: the crashed one, else the main thread."""
+    """The thread a reader looks at first: the crashed one, or the one that does not get on, else the main thread."""
+    hang = report.get("hang")  # older reports have none
+    if hang and report["exit"]["reason"] == "alive":
+        stuck = next((one for one in report["threads"] if one["threadId"] == hang["threadId"]), None)
+        if stuck is not None:
+            return dict(stuck)
     return leading_thread(report["threads"], report["header"]["processId"])
 
 

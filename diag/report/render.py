@@ -55,6 +55,7 @@ class _Page:
         self._exception()
         self._signal()
         self._crashed()
+        self._hang()
         self._others()
         self._tasks()
         self._workers()
@@ -210,6 +211,17 @@ class _Page:
         self._heading("memory", f"{before} · {_size(look['used'])} of {_size(look['limit'])} in use")
         self._rows((_size(row["rss"]), place_of(row)) for row in look["mappings"][:_MAPPINGS_SHOWN])
         self._rows((_size(row["bytes"]), f"{row['name']} ×{row['count']:,}") for row in look["types"])
+
+    def _hang(self) -> None:
+        hang = self.report.get("hang")  # older reports have none
+        if not hang or not hang["stacks"]:
+            return
+        from diag.report.stacks_reading import read
+        from diag.report.stacks_render import show_moves
+
+        view = read(hang["stacks"])
+        for process in view.processes:
+            show_moves(self.console, view, process, everything=self.all_threads)
 
     def _resources(self) -> None:
         usage = self.report["resourceUsage"]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from diag.report.reading import duration
 from diag.report.render import frame_place, indented, text_of
-from diag.report.stacks_view import Group, Loop, Moves, Process, Ring, Row, Serving, StacksView
+from diag.report.stacks_view import Group, Loop, Process, Ring, Row, Serving, StacksView
 from diag.report.visible import visible
 
 if TYPE_CHECKING:
@@ -83,8 +83,7 @@ class _Page:
             self._line((f"… {len(process.groups) - len(shown)} more groups with --all", "dim"))
         for loop in process.loops:
             show_loop(self.console, loop, self.view.stacks, everything=self.everything)
-        if process.moves:
-            self._moves(process.moves, process.unit)
+        show_moves(self.console, self.view, process, everything=self.everything)
 
     def _group(self, group: Group, process: Process) -> None:
         first = group.first
@@ -122,28 +121,31 @@ class _Page:
         if left:
             self._line((f"    … {left} more frames{'' if self.everything else ' (--all shows them)'}", "dim"))
 
-    def _moves(self, moves: Sequence[Moves], unit: str) -> None:
-        self.console.print()
-        self._line((f"{len(self.view.times)} LOOKS", "bold"), f"  in {duration(self.view.seconds)}")
-        moved = [one for one in moves if not one.still]
-        for one in moved if self.everything else moved[:_GROUPS_SHOWN]:
-            tops = " → ".join(self._top(number) for number in one.stacks)
-            self._line((one.row.name or one.row.id, "bold green"), f"  {one.words}  ", (tops, "dim"))
-        for running in (True, False):
-            still = [one for one in moves if one.still and one.row.running is running]
-            if still:
-                words = f"{still[0].words}, {duration(self.view.seconds)}{', and running' if running else ''}"
-                self._line(
-                    (_names([one.row for one in still], unit), "bold green" if running else "bold"), f"  {words}"
-                )
-
-    def _top(self, number: int | None) -> str:
-        frames = self.view.stacks[number] if number is not None else ()
-        frame = _own(frames)
-        return f"{frame['function']}:{frame.get('line') or ''}".rstrip(":") if frame else "–"
-
     def _line(self, *parts: str | tuple[str, str]) -> None:
         _line(self.console, *parts)
+
+
+def show_moves(console: Console, view: StacksView, process: Process, *, everything: bool) -> None:
+    """Print what moved from look to look, and what did not; nothing of one look."""
+    if not process.moves:
+        return
+    console.print()
+    _line(console, (f"{len(view.times)} LOOKS", "bold"), f"  in {duration(view.seconds)}")
+    moved = [one for one in process.moves if not one.still]
+    for one in moved if everything else moved[:_GROUPS_SHOWN]:
+        tops = " → ".join(_top(view, number) for number in one.stacks)
+        _line(console, (one.row.name or one.row.id, "bold green"), f"  {one.words}  ", (tops, "dim"))
+    for running in (True, False):
+        still = [one for one in process.moves if one.still and one.row.running is running]
+        if still:
+            words = f"{still[0].words}, {duration(view.seconds)}{', and running' if running else ''}"
+            named = _names([one.row for one in still], process.unit)
+            _line(console, (named, "bold green" if running else "bold"), f"  {words}")
+
+
+def _top(view: StacksView, number: int | None) -> str:
+    frame = _own(view.stacks[number] if number is not None else ())
+    return f"{frame['function']}:{frame.get('line') or ''}".rstrip(":") if frame else "–"
 
 
 def show_loop(console: Console, loop: Loop, stacks: Sequence[Sequence[Mapping[str, Any]]], *, everything: bool) -> None:

@@ -12,6 +12,8 @@ def title(report: Json) -> str:
     if report["trigger"] == "api":
         return "live report"
     exception, signal = report["exception"], report["signal"]
+    if report.get("hang") and report["exit"]["reason"] == "alive":
+        return _hang(report["hang"])
     if exception is not None and report["trigger"] == "exception":
         return summary(exception) + _where(report)
     if report["trigger"] == "oom":
@@ -31,6 +33,13 @@ def title(report: Json) -> str:
     if report["exit"]["status"] is not None:
         return f"exit status {report['exit']['status']}"
     return summary(exception) + _where(report) if exception is not None else str(report["exit"]["reason"])
+
+
+def _hang(hang: Json) -> str:
+    if hang["cause"] == "stopped":
+        return f"stopped by {hang['signal']}" if hang["signal"] else "stopped"
+    words = {"blocked-event-loop": "event loop blocked", "slow-request": "slow request"}
+    return words.get(hang["cause"], str(hang["cause"])) + (f" in {hang['where']}" if hang["where"] else "")
 
 
 def _signal(report: Json, name: str) -> str:

@@ -6,6 +6,7 @@ from typing import Any
 
 from diag.report.causes import exceptions, exits, faults, node, timeouts
 from diag.report.causes.shape import HIGH, MEDIUM, verdict
+from diag.report.causes.timeouts import hung_before
 from diag.report.deadlock import deadlocks, judged
 from diag.report.last_look import growth, suspects
 from diag.report.reading import Json, app_frame, crashed_thread, duration, in_flight, meanwhile, mib, place
@@ -29,6 +30,8 @@ def judge(report: Json) -> dict[str, Any]:
     """`{cause, sentence, confidence, evidence}`: the first rule that applies; "unknown" where none does."""
     if report["trigger"] == "api":
         return _alive(report)
+    if report["hang"] is not None and report["exit"]["reason"] == "alive":
+        return {key: report["hang"][key] for key in ("cause", "sentence", "confidence", "evidence")}
     if report["trigger"] == "oom" or (_oom_kills(report) and report["exit"]["signal"] == "SIGKILL"):
         return _out_of_memory(report)
     if report["trigger"] == "exception" and report["exception"] is not None:
@@ -131,6 +134,7 @@ def _killed(report: Json) -> dict[str, Any]:
         )
     elif "oom_kill_delta" in report["cgroup"]:
         evidence.append("The control group counted no OOM kill.")
+    evidence += hung_before(report)
     if sender := report["exit"]["sender"]:
         evidence.append("Its sender's probe said so before.")
         return verdict("killed", f"It was killed with SIGKILL by {sender}{meanwhile(report)}.", HIGH, evidence)

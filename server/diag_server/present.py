@@ -90,6 +90,7 @@ class ReportView:
     loops: stacks_page.Loops
     python_stack: tuple[stacks.Run, ...]
     last_look: LastLook | None
+    hang: stacks_page.StacksPage | None
     requests: list[RequestSeen]
     recent: list[RequestSeen]
     events: list[Fact]
@@ -136,6 +137,7 @@ def report_view(capture: Capture, report: Mapping[str, Any]) -> ReportView:
         loops=stacks_page.loops(report),
         python_stack=() if threads else stacks.runs(_python_frames(report)),
         last_look=_last_look(hostile.mapping(report.get("lastLook"))),
+        hang=stacks_page.hang(report),
         requests=_requests(report.get("requests")),
         recent=_requests(recent.get("requests"))[::-1],
         events=list(_events(recent.get("events"))),

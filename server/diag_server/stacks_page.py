@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from diag.report import stacks_reading
 from diag.report.stacks_view import Json, Loop, StacksView
@@ -31,9 +32,21 @@ class StacksPage:
 def read(data: bytes) -> StacksPage:
     """The page of a file. Raises BadReport."""
     try:
-        view = stacks_reading.read(hostile.parse_json(data))
+        return _page(hostile.parse_json(data))
     except ValueError as error:
         raise BadReport(f"The stacks cannot be shown: {error}.") from error
+
+
+def hang(report: Json) -> StacksPage | None:
+    """The looks at what did not get on, of a report; None where there were none, or they are of another shape."""
+    try:
+        return _page(hostile.mapping(report.get("hang")).get("stacks"))
+    except ValueError:
+        return None
+
+
+def _page(document: Any) -> StacksPage:
+    view = stacks_reading.read(document)
     return StacksPage(view, tuple(_stack(list(stack)) for stack in view.stacks))
 
 

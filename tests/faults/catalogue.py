@@ -13,7 +13,7 @@ from typing import Any
 
 from faults.fault import Fault, Left
 
-FAMILIES = ("exceptions", "exits", "signals", "native", "limits", "processes", "servers", "starts", "node")
+FAMILIES = ("exceptions", "exits", "signals", "native", "limits", "processes", "servers", "hangs", "starts", "node")
 
 
 def faults() -> tuple[Fault, ...]:

@@ -56,7 +56,9 @@ EVENTS_AT = 48  # events written to the ring, ever
 DROPPED_AT = 56  # events not written: over the rate limit, or a hook of ours failed
 # HEADER record: {"version": "3.11.7", "implementation": "CPython", "executable", "prefix", "argv": [..],
 # "pid": own namespace's pid, "parent_pid", "started": time.time() at install, "forked": bool,
-# "faulthandler_fd": the descriptor to which the program itself wants faulthandler's text, or None}
+# "faulthandler_fd": the descriptor to which the program itself wants faulthandler's text, or None,
+# "timeout_s": in a worker of gunicorn, after which silence its master ends it, or None; "asyncio": True once the
+# program has imported it}
 HEADER_AT, HEADER_SIZE = 64, 4032
 
 # Requests in flight, one slot each, and the ring of the last finished ones. Record, a tuple:

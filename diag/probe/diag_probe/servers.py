@@ -30,20 +30,34 @@ def _on_assignment(owner, name, look, replace):
 
 
 def watch_gunicorn(session, module, replace):
-    """gunicorn's WSGI workers: `load_wsgi` assigns `self.wsgi`."""
+    """gunicorn's workers: `load_wsgi` assigns `self.wsgi`, in those that speak ASGI, too."""
     prepare(session)
 
     def look(worker, app):
+        _note_timeout(session, worker)
         own = any(kind.__module__ in WSGI_WORKERS for kind in type(worker).__mro__)
         return wsgi.wrap(session, app) if own and callable(app) else app
 
     _on_assignment(module.Worker, "wsgi", look, replace)
 
 
+def _note_timeout(session, worker):
+    """After how many seconds of silence the master ends this worker; None where it does not."""
+    try:
+        session.set_header("timeout_s", float(worker.cfg.timeout) or None)
+    except Exception:
+        session.count_dropped()
+
+
 def watch_gunicorn_asgi(session, module, replace):
     """gunicorn's own ASGI worker: `load_wsgi` assigns `self.asgi`."""
     prepare(session)
-    _on_assignment(module.ASGIWorker, "asgi", lambda worker, app: asgi.wrap(session, app), replace)
+
+    def look(worker, app):
+        _note_timeout(session, worker)
+        return asgi.wrap(session, app)
+
+    _on_assignment(module.ASGIWorker, "asgi", look, replace)
 
 
 def watch_uvicorn(session, module, replace):

@@ -12,6 +12,7 @@ def watch_asyncio(session, module, replace):
     call_exception_handler.__doc__, call_exception_handler.__module__ = call.__doc__, call.__module__
     call_exception_handler.__qualname__, call_exception_handler.__wrapped__ = call.__qualname__, call
     replace(module.BaseEventLoop, "call_exception_handler", call_exception_handler)
+    session.set_header("asyncio", True)
 
 
 def _note(session, context):

@@ -6,7 +6,7 @@ import re
 from typing import Any
 
 from diag.report.causes.shape import HIGH, verdict
-from diag.report.reading import Json, app_frame, is_unnamed, meanwhile, native_frame, place, telling_frames
+from diag.report.reading import Json, app_frame, duration, is_unnamed, meanwhile, native_frame, place, telling_frames
 
 _HANDLER = "handle_abort"  # gunicorn's, in the worker, of the SIGABRT that its master sends
 
@@ -23,9 +23,18 @@ def judge(report: Json) -> dict[str, Any]:
     )
     if said:
         evidence.append(f"On stderr stands: {said[-1].strip()}")
+    evidence += hung_before(report)
     where = f"; it stood in {standing}" if (standing := _standing(frames)) else ""
     sentence = f"gunicorn's master ended it: it had been silent for longer than --timeout{where}{meanwhile(report)}."
     return verdict("worker-timeout", sentence, HIGH, evidence)
+
+
+def hung_before(report: Json) -> list[str]:
+    """What the last looks at it said, where it did not get on before it ended."""
+    hang = report["hang"]
+    if hang is None or hang["stacks"] is None:
+        return []
+    return [f"{duration(hang['before_s'])} before the end: {hang['sentence']}", *hang["evidence"][:1]]
 
 
 def _standing(frames: list[Json]) -> str:

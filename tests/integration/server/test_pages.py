@@ -137,6 +137,19 @@ def test_an_oom_kill_shows_the_last_look(viewer: Running) -> None:
     assert text.index("333.0 MiB") < text.index("[heap]") < text.index("How it grew") < text.index('id="threads"')
 
 
+def test_a_hang_shows_both_looks(viewer: Running) -> None:
+    """The verdict, what moved between the looks, the stack that stands, and the request it serves, with its link."""
+    made = deaths.made(deaths.hung())
+    viewer.deliver(made)
+
+    text = viewer.get(f"captures/{made.id}").text
+
+    assert "both looks show the same" in text
+    assert text.index("both looks show the same") < text.index("2 looks in a row") < text.index("0 of 1 threads moved")
+    assert text.index("0 of 1 threads moved") < text.index(", sleeps, at the last look") < text.index('id="threads"')
+    assert 'href="/requests/req-hang-5"' in text[text.index("at the last look") :]
+
+
 def test_exceptions_show_their_chain(viewer: Running) -> None:
     """The exception that ended it comes first, then what caused it."""
     made = deaths.made(deaths.exception())

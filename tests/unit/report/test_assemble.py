@@ -52,8 +52,8 @@ NODE = {
     },
 }  # fmt: skip
 SECTIONS = """header nativeStack resourceUsage workers environmentVariables userLimits sharedObjects pythonStack
-pythonHeap asyncio exit threads exception signal cgroup lastLook links requests recent stderrTail verdict fingerprint
-incomplete redactions cost captureId instance modules level trigger""".split()  # noqa: SIM905
+pythonHeap asyncio exit threads exception signal cgroup lastLook hang links requests recent stderrTail verdict
+fingerprint incomplete redactions cost captureId instance modules level trigger""".split()  # noqa: SIM905
 
 CASES = {
     "live": evidence(),

@@ -1,0 +1,118 @@
+"""Hangs are seen before they are ended, and what only looks like one is none."""
+
+from __future__ import annotations
+
+import http.client
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+import pytest
+from instances import Machine, program
+from machine import TIMEOUT_S, missing, python
+
+FREEZER = Path("/sys/fs/cgroup/freezer")
+LIMIT_S, STANDS_S = "3", 4.5
+
+
+def test_what_a_worker_hung_in_is_seen_before_gunicorn_ends_it(machine: Machine, faults: str) -> None:
+    """One record, of the worker's end, with two looks from before: what stood, for whom, and that nothing moved."""
+    machine.environment["DIAG_HANG_AFTER"] = "1"
+    machine.run(sys.executable, program("gunicorn_once.py"), faults, "/sleep", "8", "terminate")
+
+    report = machine.only_report()
+    hang = report["hang"]
+    assert (report["level"], report["verdict"]["cause"]) == ("FULL", "worker-timeout")
+    assert (hang["cause"], hang["confidence"], hang["timeout_s"]) == ("hang", "high", 8.0)
+    assert len(hang["stacks"]["looks"]) == 2
+    assert [one["request_id"] for one in hang["requests"]] == ["order-1"]
+    assert hang["where"].startswith("<lambda> (web_dying.py:")
+    assert any("before the end: Hung: GET /sleep (request order-1)" in line for line in report["verdict"]["evidence"])
+
+
+@pytest.mark.parametrize("how", ["the process is frozen", "the agent is stopped"])
+def test_time_in_which_nobody_could_get_on_is_no_hang(how: str, machine: Machine) -> None:
+    """A request that is older than the limit, of which most was spent frozen or unseen, is nobody's alarm."""
+    machine.environment["DIAG_HANG_AFTER"] = LIMIT_S
+    agent = machine.start(python("3.11"), program("hanging.py"), "child", "byte", stdin=subprocess.PIPE)
+    assert agent.stdout is not None
+    assert agent.stdin is not None
+    port = int(agent.stdout.readline())
+    with asked(port, "/byte") as connection:
+        assert agent.stdout.readline() == "asked\n"
+        with frozen(child_of(agent.pid)) if how == "the process is frozen" else stopped(agent.pid):
+            time.sleep(STANDS_S)  # nothing tells that nothing is noticed
+            assert machine.captures() == []
+        agent.stdin.write("x")
+        agent.stdin.flush()
+        assert connection.getresponse().read() == b""
+    with asked(port, "/leave"):
+        agent.communicate(timeout=TIMEOUT_S)
+
+    assert agent.returncode == 0
+    assert [machine.report_of(one)["verdict"] for one in machine.captures()] == []
+
+
+def asked(port: int, path: str) -> closing[http.client.HTTPConnection]:
+    """A request that is under way inside the block."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=TIMEOUT_S)
+    connection.request("GET", path)
+    return closing(connection)
+
+
+def child_of(pid: int) -> int:
+    """The instance's process, by its program."""
+    for line in Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
+        if Path(f"/proc/{line}/cmdline").read_text().split("\0")[1].endswith("hanging.py"):  # not the guard
+            return int(line)
+    raise AssertionError("it is not there")
+
+
+@contextmanager
+def stopped(pid: int) -> Iterator[None]:
+    """The process stands still by SIGSTOP inside the block."""
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        os.kill(pid, signal.SIGCONT)
+
+
+@contextmanager
+def frozen(pid: int) -> Iterator[None]:
+    """The process stands still in a frozen control group of version 1 inside the block, and nobody else thaws it."""
+    if os.geteuid() or not (FREEZER / "cgroup.procs").exists():
+        missing("needs root, and freezer groups of version 1")
+    folder, home = FREEZER / f"diag-test-{os.getpid()}", group_of(pid)
+    folder.mkdir()
+    state = folder / "freezer.state"
+    try:
+        (folder / "cgroup.procs").write_text(str(pid))
+        state.write_text("FROZEN")
+        wait_for(state, "FROZEN")
+        yield
+        assert state.read_text().strip() == "FROZEN"
+    finally:
+        state.write_text("THAWED")
+        wait_for(state, "THAWED")
+        (home / "cgroup.procs").write_text(str(pid))
+        folder.rmdir()
+
+
+def group_of(pid: int) -> Path:
+    """The freezer group that the process is in."""
+    lines = [line.split(":", 2) for line in Path(f"/proc/{pid}/cgroup").read_text().splitlines()]
+    return next(FREEZER / group.strip("/") for _, controllers, group in lines if "freezer" in controllers.split(","))
+
+
+def wait_for(state: Path, wanted: str) -> None:
+    """Until the kernel says that all of the group stands, or runs."""
+    until = time.monotonic() + TIMEOUT_S
+    while state.read_text().strip() != wanted:
+        assert time.monotonic() < until, f"the group is not {wanted}"
+        time.sleep(0.01)
