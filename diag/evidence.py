@@ -229,6 +229,21 @@ class Request:
 
 
 @dataclass(frozen=True, slots=True)
+class Sample:
+    """What a process used at one moment; sizes in bytes, `cpu_s` and `requests` counted from its start.
+
+    None is what could not be read.
+    """
+
+    time: datetime
+    rss: int | None = None
+    cpu_s: float | None = None
+    threads: int | None = None
+    open_files: int | None = None
+    requests: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Witness:
     """What the black box says: it was written inside, and outlives the process."""
 
@@ -350,6 +365,7 @@ class Evidence:
     node: NodeSeen | None = None
     last_look: LastLook | None = None
     hang: HangSeen | None = None
+    samples: tuple[Sample, ...] = ()  # of its last minutes, oldest first
     stderr_tail: str | None = None
     links: tuple[Link, ...] = ()
     incomplete: tuple[Missing, ...] = ()

@@ -8,10 +8,11 @@ import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from diag.agent import registry
+from diag.agent import history, registry
 from diag.agent.blackbox import Box, exception_seen, moment_of, request_link, threads_seen
 from diag.agent.registry import Target
 from diag.config import Settings
@@ -73,7 +74,9 @@ def _recover_instance(target: Target, folder: Path, settings: Settings) -> int:
         box = Box.open(path)
         # An exception that nobody caught ends the interpreter by its exit handlers.
         if box is not None and not box.replaced and (not box.left_cleanly or box.fatal()):
-            count += _record_once(_evidence(box, pid, target, _claimed(path)), settings)
+            evidence = _evidence(box, pid, target, _claimed(path))
+            samples = history.read(registry.history_path(folder, pid, ticks)) if ticks is not None else ()
+            count += _record_once(replace(evidence, samples=samples), settings)
         path.unlink(missing_ok=True)
     if not living:
         shutil.rmtree(folder, ignore_errors=True)

@@ -121,6 +121,11 @@ def claim_path(box: Path) -> Path:
     return box.with_suffix(".claim")
 
 
+def history_path(run_dir: Path, pid: int, ticks: int) -> Path:
+    """Where the agent keeps what a process used over its last minutes; it may have no black box."""
+    return box_path(run_dir, pid, ticks).with_suffix(".history")
+
+
 def _find_pid(settings: Settings, pid: int) -> Target:
     ticks = start_ticks(pid)
     if ticks is None:

@@ -15,6 +15,7 @@ from diag.agent import exits, registry
 from diag.agent.attend import CREDENTIALS, LINGER_S, Attendant
 from diag.agent.classify import ASKING
 from diag.agent.hang_watch import HangWatch
+from diag.agent.history import History
 from diag.agent.memory_watch import MemoryWatch
 from diag.agent.signals import Arrivals
 from diag.agent.watched import Watched
@@ -44,6 +45,7 @@ class Supervisor:
         self._hangs = HangWatch(
             attendant.target, attendant.settings.hang_after_s, attendant.record_hang, self._memory.keeping_tools
         )
+        self._history = History(attendant.target.run_dir)
         self._arrivals = Arrivals()
         self._poll = select.epoll()
         self._ready: dict[int, Callable[[], None]] = {}
@@ -74,6 +76,7 @@ class Supervisor:
             # An earlier one of this round may have ended it.
             if ready := self._ready.get(descriptor):
                 ready()
+        self._history.take(self._processes.values())
         current = time.monotonic()
         for pid in [pid for pid, due in self._overdue.items() if due <= current]:
             del self._overdue[pid]
@@ -94,6 +97,7 @@ class Supervisor:
         current = time.monotonic()
         waits = [max(0.0, due - current) for due in self._overdue.values()]
         waits += [hangs_s] if (hangs_s := self._hangs.patience_s(current)) is not None else []
+        waits += [history_s] if (history_s := self._history.patience_s) is not None else []
         return min(waits, default=-1)
 
     def _signals_arrived(self) -> None:

@@ -11,11 +11,22 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from diag.agent import registry
+from diag.agent import history, registry
 from diag.agent.blackbox import Box, exception_seen, moment_of, request_link, threads_seen
 from diag.agent.freeze import Frozen
 from diag.agent.registry import Target
-from diag.evidence import Ended, Evidence, ExceptionSeen, HangSeen, LastLook, NodeSeen, ProcessFacts, Thread, Witness
+from diag.evidence import (
+    Ended,
+    Evidence,
+    ExceptionSeen,
+    HangSeen,
+    LastLook,
+    NodeSeen,
+    ProcessFacts,
+    Sample,
+    Thread,
+    Witness,
+)
 from diag.model import Cost, Instance, Level, Link, Missing, TriggerKind, new_capture_id, now, stamp
 
 
@@ -51,6 +62,9 @@ class Watched:
     hang: HangSeen | None = None  # what was found before it ended, of what did not get on
     recorded: bool = False
     cgroup_text: str = ""
+    since_s: float = field(default_factory=time.monotonic)
+    history_path: Path | None = None  # what it used over its last minutes
+    samples_taken: int = 0
     last_box: Box | None = field(default=None, repr=False)
 
     def box(self) -> Box | None:
@@ -78,10 +92,12 @@ class Watched:
 
     def remove_box(self) -> None:
         """Its end is recorded, and nobody needs the black box any more."""
+        paths = [self.history_path]
         if self.box_path is not None:
-            for path in (self.box_path, registry.claim_path(self.box_path)):
-                with contextlib.suppress(OSError):
-                    path.unlink()
+            paths += [self.box_path, registry.claim_path(self.box_path)]
+        for path in filter(None, paths):
+            with contextlib.suppress(OSError):
+                path.unlink()
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,13 +133,14 @@ def evidence_of_end(
     witness = box.witness() if box else None
     frozen = process.frozen
     look = process.last_look if trigger == "oom" else None
+    facts, samples = _with_history(process, witness)
     return Evidence(
         capture_id=new_capture_id(),
         time=_time_of(process),
         instance=instance_of(process, around.target),
         trigger=trigger,
         level=level,
-        process=frozen.facts if frozen and frozen.facts else process.facts,
+        process=facts,
         threads=look.threads if look else _threads(process),
         exception=_exception(process),
         fault=frozen.fault if frozen else None,
@@ -132,6 +149,7 @@ def evidence_of_end(
         node=process.node,
         last_look=look,
         hang=process.hang,
+        samples=samples,
         stderr_tail=around.stderr_tail,
         links=_links(process, witness),
         incomplete=(
@@ -160,6 +178,7 @@ def evidence_of_event(process: Watched, record: dict[str, Any], around: Circumst
         threads=(replace(threads_seen(record, process.pid)[0], crashed=False),),  # it lives on
         exception=exception_seen(record["exception"]),
         witness=box.witness() if box else None,
+        samples=history.read(process.history_path),
         links=(link,) if link else (),
         incomplete=around.missing,
     )
@@ -187,6 +206,21 @@ def evidence_of_hang(process: Watched, seen: HangSeen, around: Circumstances) ->
             *(sum(getattr(look.cost, part) for look in seen.looks) for part in ("pause_s", "cpu_s", "duration_s"))
         ),
     )
+
+
+def _with_history(process: Watched, witness: Witness | None) -> tuple[ProcessFacts | None, tuple[Sample, ...]]:
+    """The last facts of a process, and its last minutes, with these facts as the last sample where they are of its end.
+
+    An end that nobody saw coming has only the samples: the facts are as old as the process.
+    """
+    samples = history.read(process.history_path)
+    facts = process.frozen.facts if process.frozen and process.frozen.facts else process.facts
+    if facts is None:
+        return None, samples
+    if process.frozen or process.fatal:
+        finished = witness.requests_finished if witness else None
+        return facts, (*samples, history.at_the_end(facts, _time_of(process), finished))
+    return history.with_last_sample(facts, samples), samples
 
 
 def _time_of(process: Watched) -> datetime:

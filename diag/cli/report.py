@@ -10,7 +10,7 @@ from pathlib import Path
 import click
 
 from diag import config
-from diag.agent import blackbox, registry
+from diag.agent import blackbox, history, registry
 from diag.agent.registry import Target
 from diag.capture import reports
 from diag.capture.reports import Prepared
@@ -93,6 +93,8 @@ def _look_at_one(target: Target, depth: Depth) -> Evidence:
     )
     evidence = look(instance, witness=blackbox.read(box) if box else None, depth=depth)
     evidence = ask_inside(evidence, target.run_dir, None)
+    if target.run_dir is not None and (ticks := registry.start_ticks(target.pid)) is not None:
+        evidence = replace(evidence, samples=history.read(registry.history_path(target.run_dir, target.pid, ticks)))
     return replace(evidence, instance=replace(evidence.instance, parent=_parent(target, evidence)))
 
 

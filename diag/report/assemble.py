@@ -15,6 +15,7 @@ from diag.report.header import file_name, header
 from diag.report.host import Host, look
 from diag.report.loops import loops_json
 from diag.report.size import fit
+from diag.report.timeline import timeline_json
 from diag.report.values import Gaps, Scrub
 from diag.report.verdict import judge
 
@@ -73,6 +74,7 @@ def _report(evidence: Evidence, scrub: Scrub, host: Host, depth: int) -> dict[st
         "lastLook": last_look.last_look_json(evidence, scrub),
         "hang": hang_json(evidence.hang, evidence.time, scrub.redactor) if evidence.hang else None,
         "recent": _recent(evidence, scrub, gaps),
+        "timeline": timeline_json(evidence, gaps),
         "stderrTail": _stderr(evidence, scrub, gaps),
         "environmentVariables": _environment(evidence, scrub, gaps),
         "sharedObjects": resources.shared_objects(evidence.process, gaps),

@@ -44,6 +44,8 @@ def _drop_other_locals(report: dict[str, Any]) -> None:
 def _thin_workers(report: dict[str, Any]) -> None:
     for worker in report["workers"]:
         worker.update(threads=worker["threads"][:1], modules=[], sharedObjects=[], environmentVariables={}, workers=[])
+        worker["timeline"].update(samples=[])
+        worker["timeline"].update(samples=[])
         worker["header"].update(cpus=[], networkInterfaces=[])
 
 
@@ -91,6 +93,7 @@ def _keep_the_core(report: dict[str, Any]) -> None:
         workers=[], modules=[], sharedObjects=[], environmentVariables={}, cgroup={}, pythonHeap={}, requests=[]
     )
     report["recent"].update(requests=[], events=[])
+    report["timeline"].update(samples=[])
     report["stderrTail"] = report["stderrTail"][-_STDERR_LEFT:]
     report["threads"] = report["threads"][:1]
     for holder in (report["pythonStack"], report["exception"], *report["threads"]):

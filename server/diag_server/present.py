@@ -7,8 +7,12 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from markupsafe import Markup
+
 from diag.errors import StoreError
 from diag.model import Capture
+from diag.report.timeline_html import timeline_html
+from diag.report.timeline_view import timeline_view
 from diag_server import hostile, shown, stacks, stacks_page
 from diag_server.errors import BadReport, TooLarge
 from diag_server.follow import read_report
@@ -91,6 +95,7 @@ class ReportView:
     python_stack: tuple[stacks.Run, ...]
     last_look: LastLook | None
     hang: stacks_page.StacksPage | None
+    timeline: Markup | None
     requests: list[RequestSeen]
     recent: list[RequestSeen]
     events: list[Fact]
@@ -138,6 +143,7 @@ def report_view(capture: Capture, report: Mapping[str, Any]) -> ReportView:
         python_stack=() if threads else stacks.runs(_python_frames(report)),
         last_look=_last_look(hostile.mapping(report.get("lastLook"))),
         hang=stacks_page.hang(report),
+        timeline=_timeline(report),
         requests=_requests(report.get("requests")),
         recent=_requests(recent.get("requests"))[::-1],
         events=list(_events(recent.get("events"))),
@@ -283,6 +289,11 @@ def _last_look(look: Mapping[str, Any]) -> LastLook | None:
             for row in _few(look, "mappings")
         ],
     )
+
+
+def _timeline(report: Mapping[str, Any]) -> Markup | None:
+    view = timeline_view(report)
+    return Markup(timeline_html(view)) if view else None  # it escapes every text
 
 
 def _few(look: Mapping[str, Any], key: str) -> list[Mapping[str, Any]]:

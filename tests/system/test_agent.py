@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -17,6 +17,8 @@ import pytest
 from instances import DIAG, Machine, program
 from machine import TIMEOUT_S, missing, python
 from viewers import running
+
+from diag.agent import history
 
 SECRETS = ("AKIAIOSFODNN7EXAMPLE", "hunter2hunter2", "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxIn0.c2lnbmF0dXJlc2lnbmF0dXJl")
 
@@ -441,3 +443,29 @@ def test_a_down_viewer_delays_nothing_and_loses_nothing(machine: Machine) -> Non
     assert (ended.status, flushed.status) == (1, 5)
     assert json.loads(flushed.stdout)["pending"] == 1
     assert machine.only_capture()["level"] == "FULL"
+
+
+def test_a_death_nobody_saw_coming_has_its_last_minutes(machine: Machine) -> None:
+    """After SIGKILL the report shows what the process had used, which was measured while it lived."""
+    growing = (
+        "import os, signal\nkept = bytearray(b'x') * (80 << 20)\n"
+        "print('ready', flush=True)\nprint(os.getpid(), flush=True)\nsignal.pause()\n"
+    )
+    process = machine.start(python("3.11"), "-c", growing)
+    ready(process)
+    assert process.stdout is not None
+    pid = int(process.stdout.readline())
+    until(lambda: any(sample.rss and sample.rss > 80 << 20 for sample in history.read(next(rings(machine), None))))
+
+    os.kill(pid, signal.SIGKILL)
+
+    process.communicate(timeout=TIMEOUT_S)
+    report = machine.only_report()
+    assert report["timeline"]["samples"][-1]["rss"] > 80 << 20
+    assert report["resourceUsage"]["rss"] > 80 << 20
+    assert list(rings(machine)) == []
+
+
+def rings(machine: Machine) -> Iterator[Path]:
+    """The files in which the agent keeps what each process used."""
+    return machine.home.glob("run/**/*.history")

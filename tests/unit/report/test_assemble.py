@@ -52,7 +52,7 @@ NODE = {
     },
 }  # fmt: skip
 SECTIONS = """header nativeStack resourceUsage workers environmentVariables userLimits sharedObjects pythonStack
-pythonHeap asyncio exit threads exception signal cgroup lastLook hang links requests recent stderrTail verdict
+pythonHeap asyncio exit threads exception signal cgroup lastLook hang links requests recent stderrTail timeline verdict
 fingerprint incomplete redactions cost captureId instance modules level trigger""".split()  # noqa: SIM905
 
 CASES = {
