@@ -14,16 +14,24 @@ import click
 
 from diag import config
 from diag.cli.captures import Captures, Known
+from diag.cli.show import REPORT, checked_report
 from diag.errors import DiagError, NoSuchCapture, UsageError
 from diag.manifest import encode_manifest
 from diag.model import MANIFEST, Artifact, valid_name
 from diag.profiles import formats
+from diag.report import html_write
 
 
 @click.command()
 @click.argument("capture_id", metavar="ID")
 @click.argument("names", nargs=-1, metavar="[NAME]...")
-@click.option("-f", "--format", "form", type=click.Choice(list(formats.WRITERS)), help="Its profile, in this format.")
+@click.option(
+    "-f",
+    "--format",
+    "form",
+    type=click.Choice(list(formats.WRITERS)),
+    help="Its profile in this format; html: its report, too.",
+)
 @click.option("-o", "--output", metavar="DIR", help="The folder to write to; `-` prints one file. Default: ./ID")
 def get(capture_id: str, names: tuple[str, ...], form: str | None, output: str | None) -> None:
     """Fetch the files of capture ID, verified, and print where they are.
@@ -36,7 +44,7 @@ def get(capture_id: str, names: tuple[str, ...], form: str | None, output: str |
       diag get 019f3c1a                       all files, into a folder named by the id
       diag get 019f3c1a report -o .           the report, here
       diag get 019f3c1a report -o - | jq .verdict
-      diag get 019f3c1a -f html -o .          a profile as one page, with its flame graph
+      diag get 019f3c1a -f html -o .          a report, or a profile with its flame graph, as one page
     """
     captures = Captures(config.load())
     known = captures.find(capture_id)
@@ -68,17 +76,26 @@ def _folder(known: Known, output: str | None) -> Iterator[Path]:
 
 
 def _convert(captures: Captures, known: Known, names: Sequence[str], form: str, output: str | None) -> None:
-    """Write the capture's profile in this format, or print it."""
-    profile = next((one for one in _wanted(known, names) if one.format == "pprof"), None)
-    if profile is None:
-        raise UsageError(f"There is no profile among these files, so -f {form} has nothing to write.", _listing(known))
-    with captures.open(known, profile) as source:
-        content = formats.write(formats.read(source.read(), "pprof"), form)
+    """Write the capture's profile in this format, or its report as a page, or print it."""
+    wanted = _wanted(known, names)
+    kinds = ("pprof", REPORT) if form == "html" else ("pprof",)
+    found = next((one for kind in kinds for one in wanted if one.format == kind), None)
+    if found is None:
+        what = "neither a profile nor a report" if form == "html" else "no profile"
+        raise UsageError(f"There is {what} among these files, so -f {form} has nothing to write.", _listing(known))
+    with captures.open(known, found) as source:
+        content = source.read()
+    is_report = found.format == REPORT
+    if is_report:
+        content = html_write.write(checked_report(found.name, content), known.capture.title)
+    else:
+        content = formats.write(formats.read(content, "pprof"), form)
     if output == "-":
         sys.stdout.buffer.write(content)
         return
     with _folder(known, output) as folder:
-        path = folder / f"{profile.name.partition('.')[0]}{formats.SUFFIXES[form]}"
+        stem = found.name.removesuffix(".json") if is_report else found.name.partition(".")[0]
+        path = folder / f"{stem}{formats.SUFFIXES[form]}"
         _replace(path, content)
         click.echo(path)
 

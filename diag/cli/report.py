@@ -21,7 +21,7 @@ from diag.collectors.inside import ask_inside
 from diag.collectors.live import look
 from diag.collectors.threads import Depth
 from diag.config import Settings
-from diag.errors import CannotAttach, NoSuchInstance
+from diag.errors import CannotAttach, NoSuchInstance, UsageError
 from diag.evidence import Evidence
 from diag.model import Cost, Instance, Missing
 
@@ -29,10 +29,11 @@ from diag.model import Cost, Instance, Missing
 @click.command()
 @click.argument("instance", shell_complete=complete)
 @click.option("--json", "as_json", is_flag=True, help="The report as JSON on standard output, nothing else.")
-@click.option("-o", "--output", type=click.Path(path_type=Path, dir_okay=False), help="Also write the JSON here.")
+@click.option("-o", "--output", type=click.Path(path_type=Path, dir_okay=False), help="Also write it here.")
+@click.option("-f", "--format", "form", type=click.Choice(["json", "html"]), default="json", help="Of the file: -o.")
 @click.option("--locals", "with_locals", is_flag=True, help="Local variables, redacted. Stops the process while read.")
 @click.option("--native", is_flag=True, help="C frames among the Python frames. Stops the process while read.")
-def report(instance: str, as_json: bool, output: Path | None, with_locals: bool, native: bool) -> None:
+def report(instance: str, as_json: bool, output: Path | None, form: str, with_locals: bool, native: bool) -> None:
     """Report on a live INSTANCE: what every thread does, memory, limits, requests in flight.
 
     INSTANCE is a name, which covers all processes of the instance, or a pid, which need not have been started by diag.
@@ -45,16 +46,27 @@ def report(instance: str, as_json: bool, output: Path | None, with_locals: bool,
       diag report 4711 --native            any process you may read, with its C frames
       diag report shop --json | jq '.threads[].frames[0].function'
       diag report shop -o report.json
+      diag report shop -f html -o report.html   one page that can be sent to somebody
     """
+    if form == "html" and output is None:
+        raise UsageError("`-f html` writes a file, and none is named.", "Say where to: `-o report.html`.")
     settings = config.load()
     target = registry.find(settings, instance)
     depth = Depth(locals=with_locals, native=native)
     evidence = _look_at_one(target, depth) if registry.names_process(instance) else _look_at_all(target, depth)
     prepared = reports.prepare(evidence, settings=settings, kind="report")
     if output is not None:
-        write_private(output, reports.encode(prepared.report))
+        write_private(output, _content(prepared, form))
     _print(prepared, as_json)
     _store(prepared, settings, quiet=as_json)
+
+
+def _content(prepared: Prepared, form: str) -> bytes:
+    if form == "json":
+        return reports.encode(prepared.report)
+    from diag.report import html_write
+
+    return html_write.write(prepared.report, prepared.capture.title)
 
 
 def _look_at_all(target: Target, depth: Depth) -> Evidence:

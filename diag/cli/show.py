@@ -117,6 +117,11 @@ def _from_capture(capture_id: str) -> Shown:
     return Shown(f"{artifact.name} of {capture.capture_id}", artifact.format, content, captures.pin_of(known))
 
 
+def checked_report(name: str, content: bytes) -> dict[str, Any]:
+    """The report in a file's bytes. Raises NotAReport."""
+    return _report(name, _parse(Shown(name, REPORT, content)))
+
+
 def _parse(shown: Shown) -> Any:
     if len(shown.content) > _SIZE_LIMIT:
         raise NotAReport(f"{shown.name} is too large to be shown.")

@@ -6,6 +6,7 @@ import signal as signals
 from typing import Any
 
 from diag.evidence import Evidence, Fault, Mapped
+from diag.report.addresses import around, in_order, mapping_of, near, pointed
 from diag.report.elf import Symbolizer
 from diag.report.values import Scrub, hex_address, signal_name
 
@@ -73,14 +74,31 @@ def _fault_json(fault: Fault, evidence: Evidence, scrub: Scrub) -> dict[str, Any
         "code": fault.code,
         "faultAddress": hex_address(address) if address is not None else None,
         "trapNumber": fault.trapno,
-        "registers": {scrub.text(name, 32): hex_address(value) for name, value in fault.registers.items()},
+        "registers": {scrub.text(name, 32): hex_address(fault.registers[name]) for name in in_order(fault.registers)},
         "threadId": fault.thread_id,
     }
     if code:
         shown["instruction"] = code.hex()
-    if address is not None and evidence.process is not None and evidence.process.maps:
-        shown["faultMapping"] = scrub.text(_describe(address, evidence.process.maps), 1024)
+    maps = evidence.process.maps if evidence.process else ()
+    if maps:
+        in_turn = tuple(sorted(maps, key=lambda mapped: mapped.start))
+        shown |= _places(fault, address, in_turn, scrub)
     return shown
+
+
+def _places(fault: Fault, address: int | None, maps: tuple[Mapped, ...], scrub: Scrub) -> dict[str, Any]:
+    """What the registers point to, and what lies where it faulted."""
+    looked_at = {name: fault.registers[name] for name in ("rip", "rsp") if name in fault.registers}
+    found: dict[str, Any] = {}
+    if address is not None:
+        looked_at["the fault address"] = address
+        found["faultMapping"] = scrub.text(_describe(address, maps), 1024)
+        found["faultNear"] = scrub.text(near(address, maps), 1024)
+    if fault.registers:
+        found["pointsTo"] = {scrub.text(k, 32): scrub.text(v, 512) for k, v in pointed(fault.registers, maps).items()}
+        rows = around(looked_at, maps)
+        found["mappings"] = [{key: scrub.text(value, 1024) for key, value in row.items()} for row in rows]
+    return found
 
 
 def _shape(number: int, sent: bool | None) -> dict[str, Any]:
@@ -124,7 +142,5 @@ def is_division(code: bytes) -> bool:
 
 
 def _describe(address: int, maps: tuple[Mapped, ...]) -> str:
-    for mapped in maps:
-        if mapped.start <= address < mapped.end:
-            return f"{mapped.permissions} {mapped.path or 'anonymous memory'}"
-    return "unmapped"
+    mapped = mapping_of(address, maps)
+    return f"{mapped.permissions} {mapped.path or 'anonymous memory'}" if mapped else "unmapped"

@@ -114,6 +114,7 @@ def _pages() -> dict[str, dict[str, Operation]]:
         "/groups/{fingerprint}": "One fingerprint",
         "/captures/{capture_id}": "One capture",
         "/captures/{capture_id}/artifacts/{name}": "One file of a capture, as a download",
+        "/captures/{capture_id}/report.html": "A report as one HTML file, as a download",
         "/captures/{capture_id}/flamegraph": "A profile's flame graph, in the whole window",
         "/captures/{capture_id}/profile.{form}": "A profile as a download: pb.gz, speedscope.json, collapsed.txt, html",
         "/diff": "What changed from the capture `a` to the capture `b`",

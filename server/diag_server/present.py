@@ -89,6 +89,7 @@ class ReportView:
     ending: list[Fact]
     signal: list[Fact]
     registers: list[Fact]
+    mappings: list[tuple[str, ...]]
     raised: list[stacks.Raised]
     threads: list[stacks.Thread]
     loops: stacks_page.Loops
@@ -136,7 +137,8 @@ def report_view(capture: Capture, report: Mapping[str, Any]) -> ReportView:
         header=list(_header(hostile.mapping(report.get("header")))),
         ending=_ending(hostile.mapping(report.get("exit"))),
         signal=list(_signal(signal)),
-        registers=facts(signal.get("registers")),
+        registers=_registers(signal),
+        mappings=[_mapped(one) for one in list(hostile.mappings(signal.get("mappings")))[:40]],
         raised=stacks.raised(report),
         threads=threads,
         loops=stacks_page.loops(report),
@@ -233,6 +235,7 @@ def _signal(signal: Mapping[str, Any]) -> Iterator[Fact]:
         yield Fact("signal", hostile.text(signal["name"], 40) + (f" ({number})" if number else ""))
     names = {
         "faultAddress": "fault address",
+        "faultNear": "which is",
         "faultMapping": "mapped there",
         "instruction": "instruction",
         "trapNumber": "processor trap",
@@ -243,6 +246,17 @@ def _signal(signal: Mapping[str, Any]) -> Iterator[Fact]:
     yield from (
         Fact(name, hostile.text(signal[key], 1000)) for key, name in names.items() if signal.get(key) not in (None, "")
     )
+
+
+def _registers(signal: Mapping[str, Any]) -> list[Fact]:
+    """Each with what it points to."""
+    points = hostile.mapping(signal.get("pointsTo"))
+    registers = list(hostile.mapping(signal.get("registers")).items())[:64]
+    return [Fact(name, hostile.text(value, 40), hostile.text(points.get(name), 500)) for name, value in registers]
+
+
+def _mapped(one: Mapping[str, Any]) -> tuple[str, ...]:
+    return tuple(hostile.text(one.get(key), 1000) for key in ("start", "end", "permissions", "path", "holds"))
 
 
 def _python_frames(report: Mapping[str, Any]) -> list[stacks.Frame]:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import captured
+import deaths
 import pytest
 from instances import DIAG
 from machine import TIMEOUT_S
@@ -237,9 +238,24 @@ def test_get_writes_a_profile_in_any_format(run: Run, home: Path, form: str) -> 
     assert printed.stdout == path.read_bytes()
 
 
+def test_get_writes_a_report_as_one_page(run: Run, home: Path) -> None:
+    """`-f html` of a crash: its verdict in a file that only its owner can read, and that needs no other."""
+    made = deaths.made(deaths.segfault())
+    with Spool.of(config.load()).begin(made.capture) as draft:
+        for one in made.capture.artifacts:
+            draft.add(one.name, one.kind, one.format, one.content_type, made.files[one.name])
+        draft.commit(made.capture)
+
+    answer = run("get", made.id, "-f", "html", "-o", "out")
+
+    path = home / answer.stdout.strip()
+    assert (answer.returncode, path.suffix, path.stat().st_mode & 0o777) == (0, ".html", 0o600)
+    assert "Crashing thread" in path.read_text()
+
+
 def test_get_converts_nothing_but_a_profile(run: Run, caught: list[Capture]) -> None:
     """`-f` of a capture without one is refused, with the files that it has."""
-    answer = run("get", caught[0].capture_id, "-f", "html")
+    answer = run("get", caught[0].capture_id, "-f", "pprof")
 
     assert answer.returncode == 2
     assert "no profile" in answer.stderr and "report.json" in answer.stderr

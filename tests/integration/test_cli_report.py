@@ -218,3 +218,16 @@ def test_store_that_is_down(start: Callable, diag: Callable, home: Path) -> None
     assert answer.returncode == 5
     assert "diag flush" in answer.stderr
     assert list(home.rglob(f"spool/pending/**/{report['captureId']}*"))
+
+
+def test_a_report_is_written_as_one_page(start: Callable, asleep: Callable, diag: Callable, home: Path) -> None:
+    """`-f html` needs a file to write to, says so, and writes the page there for its owner alone."""
+    refused = diag("report", "1", "-f", "html")
+    assert (refused.returncode, "-o report.html" in refused.stderr) == (2, True)
+    child = start("sleeping_threads.py")
+    asleep(child.pid)
+
+    assert diag("report", str(child.pid), "-f", "html", "-o", str(home / "now.html")).returncode == 0
+
+    assert "<h2>Threads" in (home / "now.html").read_text()
+    assert (home / "now.html").stat().st_mode & 0o777 == 0o600

@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable
 from typing import Any
 
+from diag.report.addresses import FIRST_PAGES
 from diag.report.causes.shape import HIGH, LOW, MEDIUM, Cause, Confidence, verdict
 from diag.report.ending import DIVIDE_ERROR, INVALID_OPCODE, PAGE_FAULT, PROTECTION_FAULT, is_division
 from diag.report.reading import (
@@ -20,7 +21,6 @@ from diag.report.reading import (
     serving,
 )
 
-_FIRST_PAGES = 0x10000  # vm.mmap_min_addr: nothing is mapped below, so only a NULL pointer leads here
 _NEAR_STACK = 0x10000
 _SENDING = frozenset(["kill", "tgkill", "raise", "gsignal", "pthread_kill", "killpg"])
 _ABORTING = ABORTING - _SENDING
@@ -65,10 +65,10 @@ def _segfault(report: Json, signal: Json) -> dict[str, Any]:
 def _page_fault(report: Json, signal: Json, address: int) -> dict[str, Any]:
     registers = {name: int(value, 16) for name, value in signal["registers"].items()}
     evidence = [f"Page fault (trap 14) at address {address:#x}."]
-    if registers.get("rip") == address and address < _FIRST_PAGES:
+    if registers.get("rip") == address and address < FIRST_PAGES:
         sentence = f"Call of a NULL function pointer{_where(report)}{serving(report)}."
         return verdict("null-call", sentence, HIGH, [*evidence, "The instruction pointer is the fault address."])
-    if address < _FIRST_PAGES:
+    if address < FIRST_PAGES:
         sentence = f"NULL pointer dereference{_where(report)}{serving(report)}."
         return verdict("null-dereference", sentence, HIGH, [*evidence, "Nothing is mapped below 64 KiB."])
     mapping = signal.get("faultMapping")

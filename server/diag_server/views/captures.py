@@ -7,9 +7,11 @@ from werkzeug.wrappers import Response as AnyResponse
 
 from diag.errors import StoreError
 from diag.model import Capture
+from diag.report import html_write
 from diag.upload import keys, pins
 from diag_server.access import allow
 from diag_server.errors import NotFound
+from diag_server.follow import read_report
 from diag_server.index import read
 from diag_server.sections import section_of
 from diag_server.state import viewer
@@ -45,6 +47,19 @@ def artifact(capture_id: str, name: str) -> Response:
     if name != keys.MANIFEST and name not in {artifact.name for artifact in capture.artifacts}:
         raise NotFound(f"The capture has no artifact {name}.", "Its page lists the artifacts.")
     return deliver(keys.key(viewer().config.tenant, capture_id, name))
+
+
+@blueprint.get("/captures/<capture_id>/report.html")
+@allow("viewer")
+def one_file(capture_id: str) -> Response:
+    """The report as one HTML file, to save: it is never shown on our origin."""
+    capture = known(capture_id)
+    report = read_report(viewer().store, viewer().config, capture)
+    if not report:
+        raise NotFound(f"The capture {capture_id} has no report.", "Its page lists the artifacts.")
+    answer = Response(html_write.write(report, capture.title), content_type="text/html; charset=utf-8")
+    answer.headers.set("Content-Disposition", "attachment", filename=f"report.{capture_id[:13]}.html")
+    return answer
 
 
 def known(capture_id: str) -> Capture:

@@ -125,6 +125,20 @@ def test_the_capture_page_answers_why(viewer: Running) -> None:
         assert words in text, words
 
 
+def test_a_report_is_saved_as_one_file(viewer: Running) -> None:
+    """The page leads to the report as one HTML file, which is never shown on the viewer's own origin."""
+    made = hostile_report(deaths.made(deaths.segfault()))
+    viewer.deliver(made)
+
+    assert f"/captures/{made.id}/report.html" in viewer.get(f"captures/{made.id}").text
+    answer = viewer.get(f"captures/{made.id}/report.html")
+    assert answer.headers["Content-Disposition"].startswith("attachment")
+    assert "alert(" in answer.text and "<script" not in answer.text and "<img" not in answer.text
+    bare = deaths.with_report(deaths.made(deaths.killed()), b"{}")
+    viewer.deliver(bare)
+    assert viewer.get(f"captures/{bare.id}/report.html").status_code == 404
+
+
 def test_an_oom_kill_shows_the_last_look(viewer: Running) -> None:
     """The growth stands in the evidence; types, mappings and samples have tables, in front of the stacks of then."""
     made = deaths.made(deaths.out_of_memory())
