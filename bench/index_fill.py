@@ -91,7 +91,7 @@ def _entry(chance: random.Random, moment: datetime) -> Entry:
         title=title,
         level="FULL" if kind == "crash" else "EVENT" if kind == "event" else None,
         links=(Link(request, trace, f"{chance.randrange(2**64):016x}"),),
-        fingerprint=f"1:{group:04d}{group * 2654435761 % 2**48:012x}",
+        fingerprint=f"2:{group:04d}{group * 2654435761 % 2**48:012x}",
         verdict={"cause": "exception", "sentence": f"{title}: no price for sku-{chance.randrange(10_000)}"},
         artifacts=(report,),
         cost=Cost(0.01, 0.02, 0.05),

@@ -79,3 +79,18 @@ def test_the_tail_of_stderr_is_kept_and_redacted(machine: Machine) -> None:
     tail = machine.only_report()["stderrTail"]
     assert "last words" in tail
     assert "hunter2" not in tail
+
+
+@pytest.mark.parametrize("way", ["raise", "fault"])
+def test_one_story_has_one_fingerprint_in_every_python(machine: Machine, way: str) -> None:
+    """The same program on the oldest and the newest Python, and from another folder with other lines: one group."""
+    moved = machine.home / "release-2" / "same_story.py"
+    moved.parent.mkdir()
+    moved.write_text("\n\n" + Path(program("same_story.py")).read_text())
+
+    for version, path in ((VERSIONS[0], program("same_story.py")), (VERSIONS[-1], str(moved))):
+        machine.run(python(version), path, way)
+
+    found = machine.captures()
+    assert len(found) == 2
+    assert len({manifest["fingerprint"] for manifest in found}) == 1, [one["title"] for one in found]
