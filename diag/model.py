@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 SCHEMA = "diag.capture/1"
 MANIFEST = "manifest.json"
+MOST_REPEATS = 1_000_000_000
 
 # The leading 0 holds until the year 2527, and keeps `moment_of` within what a datetime can say.
 ID_PATTERN = r"0[0-9a-f]{7}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}"
@@ -206,6 +207,7 @@ class Capture:
     cost: Cost = Cost()
     incomplete: tuple[Missing, ...] = ()
     redactions: tuple[Mapping[str, Any], ...] = ()
+    repeats: int = 0  # how many with its fingerprint came before it in a crash loop and were counted, not kept
     redacted: bool | None = None  # whether the redactor went through all of it; None where nobody knows
 
     def to_json(self) -> dict[str, Any]:
@@ -226,6 +228,7 @@ class Capture:
             "cost": self.cost.to_json(),
             "incomplete": [missing.to_json() for missing in self.incomplete],
             "redactions": [dict(entry) for entry in self.redactions],
+            "repeats": self.repeats,
             "redacted": self.redacted,
         }
 
@@ -248,10 +251,14 @@ class Capture:
             cost=Cost(*(float(cost.get(name, 0.0)) for name in ("pause_s", "cpu_s", "duration_s"))),
             incomplete=tuple(Missing(**entry) for entry in data.get("incomplete") or ()),
             redactions=tuple(data.get("redactions") or ()),
+            repeats=data.get("repeats") or 0,
             redacted=data.get("redacted"),
         )
         _expect(str, found.capture_id, found.kind, found.trigger, found.title)
         _expect(str | None, found.level, found.fingerprint)
+        _expect(int, found.repeats)
+        if not 0 <= found.repeats <= MOST_REPEATS:
+            raise ValueError(f"{found.repeats} is no number of repeats")
         _expect(str, *(text for one in found.incomplete for text in (one.section, one.reason)))
         _expect(Mapping, *filter(None, [found.verdict]), *found.redactions)
         return found

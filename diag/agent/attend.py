@@ -192,12 +192,12 @@ class Attendant:
     def let_go(self, process: Watched) -> None:
         """Nothing more comes of it. Its black box stays until its record is kept: until then we may be killed."""
         process.close()
-        self.recorder.afterwards(process.remove_box)
+        self.recorder.afterwards(process.remove_box, process.recorded_as)
 
     def _submit(self, process: Watched, evidence: Evidence, kind: str) -> None:
         process.claim(evidence.capture_id)
         self.recorder.submit(evidence, kind)
-        process.recorded = True
+        process.recorded, process.recorded_as = True, evidence.capture_id
 
     def _around(self) -> Circumstances:
         reasons = (("stderrTail", self.door.no_tail), ("probe", self.door.no_probe))

@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import queue
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING
 
 from diag.agent.delivery import Delivery
 from diag.agent.recover import leftovers, recover
@@ -13,6 +14,13 @@ from diag.config import Settings
 from diag.errors import DiagError
 from diag.evidence import Evidence
 from diag.model import Capture
+from diag.spool.account import SAMPLED
+
+if TYPE_CHECKING:
+    from diag.agent.sampling import Sampling, Settled
+    from diag.capture.reports import Prepared
+
+COUNTED_AT_ONCE = 10  # each time costs two fsyncs; until then their black boxes stay
 
 
 class Recorder:
@@ -23,17 +31,19 @@ class Recorder:
         self._delivery = delivery
         self._waiting: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
+        self._sampling: Sampling | None = None  # made with the first death, which loads what it needs
+        self._counted: list[Settled] = []  # to be counted in the ledger, some at a time
 
     def submit(self, evidence: Evidence, kind: str) -> None:
         """Record this soon."""
         self._later(lambda: self._record(evidence, kind))
 
-    def afterwards(self, work: Callable[[], None]) -> None:
-        """Do this when all that was submitted is recorded."""
+    def afterwards(self, work: Callable[[], None], capture_id: str | None = None) -> None:
+        """Do this when all that was submitted is recorded, and it is settled what becomes of this capture."""
         if self._thread is None:
             work()
         else:
-            self._waiting.put(work)
+            self._waiting.put(lambda: self._after(work, capture_id))
 
     def warm_up(self) -> None:
         """A record is coming: load what it needs, while the one who asks reads the process."""
@@ -58,24 +68,79 @@ class Recorder:
             self._thread = None
 
     def _work(self) -> None:
-        while (work := self._waiting.get()) is not None:
-            try:
-                work()
-            except Exception as error:  # noqa: BLE001  a defect in one record must not cost the next
-                say(f"diag: a record was lost to a defect of diag: {type(error).__name__}: {error}")
+        while (work := self._next()) is not None:
+            self._guarded(work)
+        self._guarded(lambda: self._settle(everything=True))
+
+    def _next(self) -> Callable[[], None] | None:
+        """What comes next: a record, or the settling of what was held back for a moment."""
+        patience_s = self._sampling.patience_s if self._sampling else None
+        try:
+            return self._waiting.get(timeout=patience_s)
+        except queue.Empty:
+            return self._settle
+
+    def _guarded(self, work: Callable[[], None]) -> None:
+        try:
+            work()
+        except Exception as error:  # noqa: BLE001  a defect in one record must not cost the next
+            say(f"diag: a record was lost to a defect of diag: {type(error).__name__}: {error}")
 
     def _record(self, evidence: Evidence, kind: str) -> None:
         # Late: an instance that lives well never pays for the report's code.
-        from diag.capture.reports import record
+        from diag.agent.sampling import Sampling
+        from diag.capture.reports import prepare
 
-        try:
-            recorded = record(evidence, settings=self._settings, kind=kind)
-        except DiagError as error:
-            say(f"diag: the end of pid {evidence.instance.pid} was seen but not kept: {error} {error.help_text}")
+        prepared = prepare(evidence, settings=self._settings, kind=kind)
+        if kind != "crash":
+            self._keep(prepared)
             return
-        if kind == "crash":
-            say(announcement(recorded))
+        self._sampling = self._sampling or Sampling()
+        self._carry_out(self._sampling.offer(prepared))
+
+    def _keep(self, prepared: Prepared) -> None:
+        from diag.capture.reports import keep
+
+        capture = prepared.capture
+        try:
+            keep(prepared, settings=self._settings)
+        except DiagError as error:
+            say(f"diag: the end of pid {capture.instance.pid} was seen but not kept: {error} {error.help_text}")
+            return
+        if capture.kind == "crash":
+            say(announcement(capture))
         self._delivery.wake()
+
+    def _settle(self, *, everything: bool = False) -> None:
+        if self._sampling is not None:
+            self._carry_out(self._sampling.settle(everything=everything))
+            self._count()
+
+    def _carry_out(self, settled: Iterable[Settled]) -> None:
+        for one in settled:
+            if not one.keep:
+                self._counted.append(one)
+                if len(self._counted) == COUNTED_AT_ONCE:
+                    self._count()
+                continue
+            self._keep(one.prepared)
+            for work in one.works:
+                work()
+
+    def _count(self) -> None:
+        """Count in the ledger what is not kept, and only then let go of it."""
+        from diag.capture.reports import count_dropped
+
+        counted, self._counted = self._counted, []
+        if counted:
+            ids = [one.prepared.capture.capture_id for one in counted]
+            count_dropped(SAMPLED, ids, settings=self._settings)
+        for work in (work for one in counted for work in one.works):
+            work()
+
+    def _after(self, work: Callable[[], None], capture_id: str | None) -> None:
+        if self._sampling is None or capture_id is None or not self._sampling.attach(capture_id, work):
+            work()
 
     def _recover(self) -> None:
         from diag import spool
@@ -97,7 +162,9 @@ def _load() -> None:
 def announcement(recorded: Capture) -> str:
     """The one line that a crash adds to stderr."""
     instance = recorded.instance
-    return f"diag: {instance.name}[{instance.pid}] {recorded.title}; read it with: diag show {recorded.capture_id}"
+    before = f" ({recorded.repeats:,} more like it before)" if recorded.repeats else ""
+    said = f"{recorded.title}{before}; read it with: diag show {recorded.capture_id}"
+    return f"diag: {instance.name}[{instance.pid}] {said}"
 
 
 def say(line: str) -> None:

@@ -61,6 +61,7 @@ class Watched:
     last_look: LastLook | None = None  # at its memory, where that was nearly used up
     hang: HangSeen | None = None  # what was found before it ended, of what did not get on
     recorded: bool = False
+    recorded_as: str | None = None  # the capture that its end became
     cgroup_text: str = ""
     since_s: float = field(default_factory=time.monotonic)
     history_path: Path | None = None  # what it used over its last minutes

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -58,7 +58,7 @@ def keep(prepared: Prepared, *, settings: Settings) -> Path:
         except SpoolUnwritable as error:
             refusals.append(error)
     write_line(one_line(prepared.capture, prepared.report))
-    _count_loss(prepared.capture.capture_id, settings)
+    count_dropped("stderr", [prepared.capture.capture_id], settings=settings)
     raise refusals[0]
 
 
@@ -68,10 +68,11 @@ def _commit(prepared: Prepared, spool: Spool) -> Path:
         return draft.commit(prepared.capture)
 
 
-def _count_loss(capture_id: str, settings: Settings) -> None:
+def count_dropped(reason: str, capture_ids: Sequence[str], *, settings: Settings) -> None:
+    """Count captures that are not kept, in the first spool that can."""
     for spool in spools(settings):
         with suppress(SpoolUnwritable):
-            spool.refuse(capture_id, "stderr")
+            spool.refuse(reason, *capture_ids)
             return
 
 

@@ -6,6 +6,8 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
 
+SAMPLED = "sampled"  # of a crash loop: counted on purpose, and no loss
+
 
 @dataclass(frozen=True, slots=True)
 class Account:
@@ -20,6 +22,11 @@ class Account:
     quarantined: int = 0
     dropped: dict[str, int] = field(default_factory=dict)
     oldest_pending_s: float | None = None
+
+    @property
+    def lost(self) -> int:
+        """How many were dropped though they should have been kept."""
+        return sum(count for reason, count in self.dropped.items() if reason != SAMPLED)
 
     def __add__(self, other: Account) -> Account:
         """The account of two spools."""

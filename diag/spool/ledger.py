@@ -110,9 +110,9 @@ class Ledger:
                 continue  # a block that the disk lost: what the folders hold still counts
         return book
 
-    def received(self, book: Book, capture_id: str) -> None:
-        """Record that a capture begins. Raises OSError."""
-        self._append(book, {"received": capture_id})
+    def received(self, book: Book, *capture_ids: str) -> None:
+        """Record that captures begin. Raises OSError."""
+        self._append(book, *({"received": capture_id} for capture_id in capture_ids))
 
     def stored(self, book: Book, *capture_ids: str) -> None:
         """Record that the store has them. Raises OSError."""

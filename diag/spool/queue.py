@@ -148,11 +148,11 @@ class Spool:
                 write_file(folder / REASON, f"{reason}\n".encode("utf-8", "backslashreplace"))
             self._states.set_aside(folder)
 
-    def refuse(self, capture_id: str, reason: str) -> None:
-        """Count a capture that no spool could take: received here, and lost."""
+    def refuse(self, reason: str, *capture_ids: str) -> None:
+        """Count captures that are not kept: received here, and dropped. Many at once cost little more."""
         with self._books.locked(make=True) as book:
-            self._ledger.received(book, capture_id)
-            self._ledger.dropped(book, reason, capture_id)
+            self._ledger.received(book, *capture_ids)
+            self._ledger.dropped(book, reason, *capture_ids)
 
     def knows(self, capture_id: str) -> bool:
         """Whether it was received here, as far back as the books tell."""

@@ -92,7 +92,7 @@ def _tell(spool: Spool, store: Store, tenant: str, trouble: DiagError | None, la
     if due_s is None or due_s > 0:
         return due_s
     agent_id, new = _agent_id(spool.root), _new_id(told.account_id)
-    lost = sum(account.dropped.values())
+    lost = account.lost
     told = replace(
         told,
         account_id=new,

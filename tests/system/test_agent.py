@@ -469,3 +469,21 @@ def test_a_death_nobody_saw_coming_has_its_last_minutes(machine: Machine) -> Non
 def rings(machine: Machine) -> Iterator[Path]:
     """The files in which the agent keeps what each process used."""
     return machine.home.glob("run/**/*.history")
+
+
+def test_a_crash_loop_is_counted_and_sampled(machine: Machine) -> None:
+    """Of many deaths of one cause the first and the last are whole, every one is counted, and another cause is kept."""
+    process = machine.start(python("3.11"), program("crash_loop.py"), "150")
+    stdout, stderr = process.communicate(timeout=6 * TIMEOUT_S)
+    pids = [int(line) for line in stdout.splitlines()]
+
+    captures = machine.captures()
+    kept = [manifest["instance"]["pid"] for manifest in captures]
+    assert (process.returncode, len(pids)) == (0, 150)
+    assert {pids[0], pids[50], pids[-1]} <= set(kept)
+    assert sum(1 + manifest["repeats"] for manifest in captures) == 150
+    account = json.loads(machine.diag("flush", "--json").stdout)
+    assert account["received"] == 150 == len(captures) + account["dropped"].get("sampled", 0)
+    groups = json.loads(machine.diag("ls", "--groups", "--json").stdout)
+    assert sorted(group["times"] for group in groups) == [1, 149]
+    assert stderr.count("read it with: diag show") == len(captures)

@@ -30,7 +30,9 @@ from diag_server.index.schema import instances as kept_instances
 from diag_server.index.schema import processes as kept_processes
 
 SEEN_ON = 1_000  # so many instances of a group are counted
-COUNTED = [captures.c[name] for name in ("number", "kind", "fingerprint", "instance_id", "pid", "start_time")]
+COUNTED = [
+    captures.c[name] for name in ("number", "kind", "fingerprint", "instance_id", "pid", "start_time", "repeats")
+]
 
 
 def groups(engine: Engine, wanted: Filter, limit: int = 50) -> list[GroupRow]:
@@ -112,7 +114,7 @@ def kinds(engine: Engine, since: datetime | None = None) -> dict[str, int]:
     c, start = kept_hours.c, number_at(since or datetime.fromtimestamp(0, UTC))
     first_whole = -(-start // (CHANCE * HOUR_MS))
     whole = select(c.kind, func.sum(c["count"]).label("number")).where(c.fingerprint == "", c.hour >= first_whole)
-    begun = select(captures.c.kind, func.count().label("number")).where(
+    begun = select(captures.c.kind, func.sum(1 + captures.c.repeats).label("number")).where(
         captures.c.number >= start, captures.c.number < first_whole * CHANCE * HOUR_MS
     )
     found: dict[str, int] = {}
@@ -140,7 +142,11 @@ def _window(engine: Engine, wanted: Filter) -> CTE:
 def _window_groups(newest: CTE) -> Select[Any]:
     c = newest.c
     return (
-        select(c.fingerprint, *_counted(newest), func.count(distinct(c.instance_id)).label("instances"))
+        select(
+            c.fingerprint,
+            *_counted(newest, func.sum(1 + c.repeats)),
+            func.count(distinct(c.instance_id)).label("instances"),
+        )
         .where(c.fingerprint.is_not(None))
         .group_by(c.fingerprint)
         .order_by(func.max(c.number).desc())
@@ -149,10 +155,10 @@ def _window_groups(newest: CTE) -> Select[Any]:
 
 def _window_instances(newest: CTE) -> Select[Any]:
     c = newest.c
-    crashes = func.sum(case((c.kind == "crash", 1), else_=0)).label("crashes")
+    crashes = func.sum(case((c.kind == "crash", 1 + c.repeats), else_=0)).label("crashes")
     # Counted by process first: `count(DISTINCT …)` of two columns would have to sort texts.
     of_process = (
-        select(c.instance_id, *_counted(newest), crashes)
+        select(c.instance_id, *_counted(newest, func.count()), crashes)
         .group_by(c.instance_id, c.start_time, c.pid)
         .subquery("process")
     )
@@ -172,10 +178,10 @@ def _window_instances(newest: CTE) -> Select[Any]:
     )
 
 
-def _counted(newest: CTE) -> Iterable[Any]:
+def _counted(newest: CTE, number: Any) -> Iterable[Any]:
     c = newest.c
     looked_at = select(func.count()).select_from(newest).correlate(None).scalar_subquery()
-    yield func.count().label("number")
+    yield number.label("number")
     yield func.min(c.number).label("first")
     yield func.max(c.number).label("last")
     yield looked_at.label("looked_at")

@@ -70,6 +70,7 @@ class CaptureRow:
     runtime: str
     size_bytes: int
     incomplete: int
+    repeats: int = 0
     stack: tuple[Mapping[str, Any], ...] = ()
     links: tuple[Link, ...] = ()
 

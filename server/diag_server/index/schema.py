@@ -65,6 +65,7 @@ captures = Table(
     Column("runtime", Plain(), nullable=False),
     Column("size_bytes", Whole, nullable=False),
     Column("incomplete", Whole, nullable=False),
+    Column("repeats", Whole, nullable=False, server_default="0"),  # how many like it were counted and not kept
     Index("diag_captures_by_id", "capture_id", unique=True),
     Index("diag_captures_by_fingerprint", "fingerprint", "kind", "number"),
     Index("diag_captures_by_group", "fingerprint", "number"),

@@ -64,7 +64,8 @@ def recount(connection: Connection) -> None:
         after = rows[-1]["number"]
 
 
-NAMES = ("kind", "fingerprint", "instance_id", "pid", "start_time")
+NAMES = ("kind", "fingerprint", "instance_id", "pid", "start_time", "repeats")
+REPEATED = (groups, seen_on, hours)  # count what happened; the others count what was captured
 
 
 def _keys(table: Table) -> list[str]:
@@ -82,9 +83,10 @@ def _sums(table: Table, rows: Iterable[Row]) -> Sums:
     for row in rows:
         for key in _places(table, row):
             one = sums.setdefault(key, Counter())
-            one["count"] += 1
+            times = 1 + row["repeats"]
+            one["count"] += times if table in REPEATED else 1
             if "crashes" in table.c:
-                one["crashes"] += row["kind"] == "crash"
+                one["crashes"] += times * (row["kind"] == "crash")
             if "last" in table.c:
                 one["last"] = max(one["last"], row["number"])
     return sums

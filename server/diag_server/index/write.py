@@ -14,7 +14,9 @@ from diag_server.index.rows import CHANCE, Entry, number_of
 from diag_server.index.schema import captures, links, meta, texts
 
 SOME = 500  # databases limit the number of parameters
-COUNTED = [captures.c[name] for name in ("number", "kind", "fingerprint", "instance_id", "pid", "start_time")]
+COUNTED = [
+    captures.c[name] for name in ("number", "kind", "fingerprint", "instance_id", "pid", "start_time", "repeats")
+]
 
 
 def add(engine: Engine, entries: Sequence[Entry], *, again: bool = False) -> int:
@@ -140,4 +142,5 @@ def _columns(entry: Entry, number: int) -> dict[str, Any]:
         "runtime": instance.runtime,
         "size_bytes": sum(artifact.size_bytes for artifact in capture.artifacts),
         "incomplete": len(capture.incomplete),
+        "repeats": capture.repeats,
     }
