@@ -5,21 +5,25 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
-from itertools import groupby
+from itertools import groupby, islice
 from pathlib import Path
 from typing import Any
 
 import click
 
 from diag import config
+from diag.cli.captures import Captures, Known
 from diag.cli.output import Column, print_json, print_table
 from diag.cli.profile_tables import percent
 from diag.errors import BadProfile, DiagError, UsageError
+from diag.model import Capture, parse_stamp
 from diag.profiles import diff as profile_diff
 from diag.profiles import formats, places
 from diag.profiles.model import Profile
 from diag.profiles.tables import function_of
 from diag.report import diff as report_diff
+from diag.report.healthy import LOOKED_AT, changed, is_healthy
+from diag.report.reading import duration
 from diag.report.schema import mistake
 
 _SIZE_LIMIT = 512 * 1024 * 1024
@@ -38,11 +42,14 @@ class Side:
 
 @click.command()
 @click.argument("a", metavar="A")
-@click.argument("b", metavar="B")
+@click.argument("b", metavar="[B]", required=False)
 @click.option("-n", "--limit", type=click.IntRange(1, 10_000), default=_ROWS, show_default=True, help="Rows a table.")
 @click.option("--json", "as_json", is_flag=True, help="All that changed, for programs.")
-def diff(a: str, b: str, limit: int, as_json: bool) -> None:
+def diff(a: str, b: str | None, limit: int, as_json: bool) -> None:
     """Show what changed from A to B: two profiles, or two reports.
+
+    With A alone, a crash: what changed since the last healthy report of its instance, or else of its service, what
+    changed most first.
 
     A and B are captures, by id or the start of one, or paths of files: profiles in any format that diag reads, or
     reports. Of profiles the shares are compared, so that it makes no difference how long each was recorded.
@@ -50,9 +57,13 @@ def diff(a: str, b: str, limit: int, as_json: bool) -> None:
     \b
     Examples:
       diag diff 019f3c1a 019f4d2b           before and after a change
+      diag diff 019f3c1a                    a crash, against how it was when it was well
       diag diff before.pb.gz after.pb.gz    files that any profiler wrote
       diag diff 019f3c1a 019f4d2b --json | jq '.functions[:3]'
     """
+    if b is None:
+        _since_healthy(a, limit, as_json)
+        return
     before, after = _side(a), _side(b)
     if before.kind != after.kind:
         raise UsageError(
@@ -66,16 +77,72 @@ def _side(named: str) -> Side:
     path = Path(named)
     if "/" in named or path.suffix or path.is_file():
         return _from_file(named, path)
-    from diag.cli.captures import Captures
-
     captures = Captures(config.load())
-    known = captures.find(named)
+    return _from_capture(captures, captures.find(named))
+
+
+def _from_capture(captures: Captures, known: Known) -> Side:
     name = f"Capture {known.capture.capture_id}"
     artifact = next((one for kind in WAYS for one in known.capture.artifacts if one.kind == kind), None)
     if artifact is None:
         raise UsageError(f"{name} ({known.capture.kind}) has neither a profile nor a report.", "Name another capture.")
     with captures.open(known, artifact) as source:
         return _read(name, source.read(_SIZE_LIMIT + 1), artifact.kind, artifact.format)
+
+
+def _since_healthy(named: str, limit: int, as_json: bool) -> None:
+    """A death against the newest healthy report before it."""
+    captures = Captures(config.load())
+    death = captures.find(named)
+    who = death.capture.instance
+    if death.capture.kind not in ("crash", "event"):
+        raise UsageError(
+            f"Capture {death.capture.capture_id} is a {death.capture.kind}, and nothing died.",
+            "Name a crash, or two captures.",
+        )
+    known = _healthy_before(captures, death.capture)
+    if known is None:
+        raise UsageError(
+            f"There is no healthy report of {who.name} from before it died, nor of its service.",
+            f"Take one while it is well: `diag report {who.name}`.",
+        )
+    before, after = _from_capture(captures, known), _from_capture(captures, death)
+    if (before.kind, after.kind) != ("report", "report"):
+        raise UsageError(f"Capture {death.capture.capture_id} has no report.", "`diag show` prints what it has.")
+    found = changed(before.value, after.value)
+    if as_json:
+        print_json({"healthy": known.capture.to_json(), "changes": [one.to_json() for one in found]})
+        return
+    gap = (parse_stamp(death.capture.time) - parse_stamp(known.capture.time)).total_seconds()
+    of = "the instance" if known.capture.instance.instance_id == who.instance_id else f"the service {who.service}"
+    click.echo(f"Since the last healthy report of {of}, {known.capture.capture_id}, {duration(gap)} before:")
+    if not found:
+        click.echo("Nothing changed by a tenth or more.")
+        return
+    columns = (
+        Column("CHANGE", right=True),
+        Column("WHAT", narrow=32),
+        Column("BEFORE", narrow=24),
+        Column("AFTER", main=True),
+    )
+    cells = [(one.change, one.what[:_LONGEST], _value(one.before), _value(one.after)) for one in found[:limit]]
+    print_table(columns, cells, [("bold", "", "dim", "")] * len(cells))
+    if len(found) > limit:
+        click.echo(f"… and {len(found) - limit} more: -n {len(found)}")
+
+
+def _healthy_before(captures: Captures, death: Capture) -> Known | None:
+    """The newest healthy report of the same instance before this death, or else of the same service."""
+    earlier = (one for one in captures.newest() if one.capture.capture_id < death.capture_id)
+    of_service = None
+    for one in islice(earlier, LOOKED_AT):
+        who = one.capture.instance
+        if not is_healthy(one.capture) or one.capture.instance.service != death.instance.service:
+            continue
+        if who.instance_id == death.instance.instance_id:
+            return one
+        of_service = of_service or one
+    return of_service
 
 
 def _from_file(name: str, path: Path) -> Side:

@@ -85,7 +85,7 @@ def _exception(report: Json) -> Values:
             break
         prefix = "caused by " * depth
         values |= {f"{prefix}{name}": one.get(name) for name in ("type", "message")}
-        values[f"{prefix}raised in"] = _top(one.get("frames"))
+        values[f"{prefix}raised in"] = place_of_top(one.get("frames"))
         one = one.get("cause")
     return _known(values)
 
@@ -105,7 +105,7 @@ def _threads(report: Json) -> Values:
             name = _text(thread.get("name")) or "without a name"
             seen[name] += 1
             name += f" #{seen[name]}" if seen[name] > 1 else ""
-            values |= {f"{name}: state": thread.get("state"), f"{name}: in": _top(thread.get("frames"))}
+            values |= {f"{name}: state": thread.get("state"), f"{name}: in": place_of_top(thread.get("frames"))}
     return _known(values)
 
 
@@ -157,7 +157,7 @@ def _flat(report: Json, key: str) -> Iterator[tuple[str, Any]]:
             yield name, value
 
 
-def _top(frames: Any) -> str | None:
+def place_of_top(frames: Any) -> str | None:
     """The innermost frame of the application, or else of all: `total (app.py:88)`."""
     found = [one for one in frames[:_MOST_VALUES] if isinstance(one, dict)] if isinstance(frames, list) else []
     frame = next((one for one in found if one.get("inApp") is True), found[0] if found else None)

@@ -7,11 +7,12 @@ from typing import Any, NamedTuple
 
 from diag.model import Capture
 from diag.profiles.diff import Change
-from diag.report import diff
+from diag.report import diff, healthy
 from diag_server import hostile, pictures
 from diag_server.follow import read_report
 from diag_server.profile_page import amount
 from diag_server.state import viewer
+from diag_server.well import DEATHS
 
 ROWS = 40
 
@@ -42,10 +43,12 @@ def profiles(a: Capture, b: Capture) -> dict[str, Any]:
 
 def reports(a: Capture, b: Capture) -> dict[str, Any]:
     """What the page of two reports needs. Raises BadReport, TooLarge, and what the store raises."""
+    before, after = _report(a), _report(b)
     sections: dict[str, list[diff.Difference]] = {}
-    for one in diff.differences(_report(a), _report(b)):
+    for one in diff.differences(before, after):
         sections.setdefault(one.section, []).append(one)
-    return {"sections": sections}
+    since = healthy.changed(before, after)[:ROWS] if healthy.is_healthy(a) and b.kind in DEATHS else None
+    return {"sections": sections, "since_healthy": since}
 
 
 def _report(capture: Capture) -> Mapping[str, Any]:

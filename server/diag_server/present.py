@@ -17,6 +17,7 @@ from diag_server import hostile, shown, stacks, stacks_page
 from diag_server.errors import BadReport, TooLarge
 from diag_server.follow import read_report
 from diag_server.state import viewer
+from diag_server.well import healthy_before
 
 FACTS_LIMIT = 400
 RAW_LIMIT = 400_000  # characters of JSON that a page carries; more is fetched as a file
@@ -125,7 +126,7 @@ def content(capture: Capture) -> dict[str, Any]:
         report = read_report(viewer().store, viewer().config, capture)
     except (BadReport, TooLarge, StoreError) as error:
         report, trouble = {}, str(error)
-    return {"report": report_view(capture, report), "trouble": trouble}
+    return {"report": report_view(capture, report), "trouble": trouble, "healthy": healthy_before(capture)}
 
 
 def report_view(capture: Capture, report: Mapping[str, Any]) -> ReportView:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 
 import captured
@@ -13,6 +14,7 @@ import pytest
 from unit.report.factory import crashed, made, raised
 
 from diag import config
+from diag.model import now
 from diag.profiles import formats
 
 Diag = Callable[..., subprocess.CompletedProcess[str]]
@@ -70,6 +72,27 @@ def test_two_reports(diag: Diag, tmp_path: Path) -> None:
     headings = [line for line in answer.stdout.splitlines() if line.isupper() and " " not in line.strip()]
     assert headings[:2] == ["VERDICT", "EXCEPTION"]
     assert {"section": "Signal", "name": "name", "before": None, "after": "SIGSEGV", "weight": 1.0} in found
+
+
+def test_a_crash_alone_is_compared_with_when_it_was_well(diag: Diag) -> None:
+    """The newest healthy report before it of the same instance counts; without one the answer says how to take one."""
+    moment = now()
+    crash = stored(deaths.made(deaths.segfault()))
+    refused = diag("diff", crash.id)
+    assert (refused.returncode, refused.stdout) == (2, "")
+    assert "diag report shop" in refused.stderr
+    stored(deaths.made(deaths.live(moment - timedelta(hours=2))))
+    healthy = stored(deaths.made(deaths.live(moment - timedelta(hours=1))))
+    stored(deaths.made(deaths.live(moment + timedelta(hours=1))))
+
+    answer = diag("diff", crash.id)
+    told = json.loads(diag("diff", crash.id, "--json").stdout)
+
+    assert (answer.returncode, answer.stderr) == (0, "")
+    assert healthy.id in answer.stdout.splitlines()[0] and " before:" in answer.stdout
+    assert told["healthy"]["capture_id"] == healthy.id
+    assert told["changes"]
+    assert diag("diff", healthy.id).returncode == 2
 
 
 def test_what_cannot_be_compared(diag: Diag, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -11,7 +12,7 @@ import deaths
 import pytest
 from viewers import Running, running
 
-from diag.model import Link, new_capture_id
+from diag.model import Link, new_capture_id, now
 
 HOSTILE = "<script>alert('x')</script>\"'><img src=x onerror=alert(1)>"
 
@@ -123,6 +124,31 @@ def test_the_capture_page_answers_why(viewer: Running) -> None:
     wanted += ["open_files", "LANG", "212.0 MiB", "the target stood still 81 ms", made.capture.artifacts[0].name]
     for words in wanted:
         assert words in text, words
+
+
+def test_a_crash_leads_to_how_it_was_when_it_was_well(viewer: Running) -> None:
+    """Where the instance has a healthy report from before, the page leads to what changed since, most first."""
+    healthy = deaths.made(deaths.live(now() - timedelta(hours=1)))
+    crash = deaths.made(deaths.segfault())
+    viewer.deliver(crash)
+    assert "since it was well" not in viewer.get(f"captures/{crash.id}").text
+    viewer.deliver(healthy)
+
+    assert f"/diff?a={healthy.id}&amp;b={crash.id}" in viewer.get(f"captures/{crash.id}").text
+    text = viewer.get(f"diff?a={healthy.id}&b={crash.id}").text
+    assert text.index("Changed most") < text.index("Verdict")
+    assert "Changed most" not in viewer.get(f"diff?a={crash.id}&b={healthy.id}").text
+
+
+def test_a_crash_loop_counts_in_its_group(viewer: Running) -> None:
+    """What was counted and not kept is in the group's number, on the lists, and on the page."""
+    made = deaths.made(deaths.killed()).with_manifest(repeats=49)
+    viewer.deliver(made)
+
+    assert "×50" in viewer.get("").text
+    assert "<strong>50</strong>" in viewer.get(f"groups/{made.capture.fingerprint}").text
+    assert "<strong>50</strong>" in viewer.get("?q=SIGKILL").text
+    assert "49 just before" in viewer.get(f"captures/{made.id}").text
 
 
 def test_a_report_is_saved_as_one_file(viewer: Running) -> None:
