@@ -69,6 +69,7 @@ class Settings:
     service: str = ""
     labels: str = ""  # k=v,k=v
     locals: bool = False  # locals in crash reports, redacted
+    source_lines: int = 3  # of the program's source around each line of a report's innermost frames; 0: none
     oom_watch_percent: int = 90  # of a control group's memory limit, where a last look is taken; 0: never
     hang_after: str = ""  # seconds until a request is looked at; empty: 80 % of gunicorn's time-out, or 30; 0: never
     environment_allow: str = ""  # more names (comma-separated, * allowed) than the built-in allow-list

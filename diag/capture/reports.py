@@ -42,7 +42,7 @@ def record(evidence: Evidence, *, settings: Settings, kind: str) -> Capture:
 
 def prepare(evidence: Evidence, *, settings: Settings, kind: str) -> Prepared:
     """The report of this evidence, redacted, and its capture."""
-    report = assemble(evidence, Redactor(settings.environment_allow))
+    report = assemble(evidence, Redactor(settings.environment_allow), source_lines=settings.source_lines)
     return Prepared(_describe(evidence, kind, report), report, file_name(evidence))
 
 

@@ -15,6 +15,7 @@ from diag.report.header import file_name, header
 from diag.report.host import Host, look
 from diag.report.loops import loops_json
 from diag.report.size import fit
+from diag.report.sources import add_sources
 from diag.report.timeline import timeline_json
 from diag.report.values import Gaps, Scrub
 from diag.report.verdict import judge
@@ -30,18 +31,20 @@ _CHILDREN_DEPTH = 3
 _OF_A_CHILD = (1000, 200)  # frames and local variables
 
 
-def assemble(evidence: Evidence, redactor: Redactor, *, host: Host | None = None) -> dict[str, Any]:
+def assemble(
+    evidence: Evidence, redactor: Redactor, *, host: Host | None = None, source_lines: int = 0
+) -> dict[str, Any]:
     """The report as JSON values, redacted, at most 4 MB; docs/report.md and schema.json describe it.
 
     `host` are the facts of the machine, read now where they are not given. Nothing of the process is read but the ELF
-    files it has mapped.
+    files it has mapped, and with `source_lines` so many lines around those of the application's innermost frames.
     """
-    report = _report(evidence, Scrub(redactor), host or look(), depth=0)
+    report = _report(evidence, Scrub(redactor), host or look(), source_lines, depth=0)
     report["redactions"] = [dict(entry) for entry in redactor.counts()]
     return fit(report)
 
 
-def _report(evidence: Evidence, scrub: Scrub, host: Host, depth: int) -> dict[str, Any]:
+def _report(evidence: Evidence, scrub: Scrub, host: Host, source_lines: int, depth: int) -> dict[str, Any]:
     gaps = Gaps(list(evidence.incomplete))
     scene = stacks.survey(evidence, stacks.Allowance(*(_OF_A_CHILD if depth else ())))
     exception = stacks.exception_json(evidence.exception, scene, scrub) if evidence.exception else None
@@ -85,6 +88,7 @@ def _report(evidence: Evidence, scrub: Scrub, host: Host, depth: int) -> dict[st
     }
     if evidence.node is not None and evidence.node.trigger:
         report["node"] = _node(evidence.node, scrub)
+    add_sources(report, evidence, source_lines, scrub, gaps)
     report["incomplete"] = [
         {"section": entry.section, "reason": scrub.text(entry.reason, 1024)} for entry in gaps.found
     ]
@@ -194,4 +198,4 @@ def _workers(evidence: Evidence, scrub: Scrub, host: Host, gaps: Gaps, depth: in
     kept = evidence.children[:_CHILDREN_KEPT] if depth < _CHILDREN_DEPTH else ()
     if len(kept) < len(evidence.children):
         gaps.add("workers", f"{len(evidence.children) - len(kept)} processes were left out to bound the size")
-    return [_report(child, scrub, host, depth + 1) for child in kept]
+    return [_report(child, scrub, host, 0, depth + 1) for child in kept]

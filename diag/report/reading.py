@@ -46,6 +46,15 @@ def telling_frames(report: Json) -> list[Json]:
     return list(thread["frames"]) if thread else []
 
 
+def same_stack(one: Sequence[Json], other: Sequence[Json]) -> bool:
+    """Whether these are the same frames, whatever else is known of them."""
+    return [_site(frame) for frame in one] == [_site(frame) for frame in other]
+
+
+def _site(frame: Json) -> tuple[Any, ...]:
+    return frame["function"], frame["file"], frame["line"], frame.get("address")
+
+
 def app_frame(frames: Sequence[Json]) -> Json | None:
     """The innermost frame of the application; without one the innermost Python frame, then the innermost of all."""
     for wanted in (_is_app, _is_python, _is_any):

@@ -8,12 +8,24 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from diag.report.last_look import place_of
-from diag.report.reading import Json, app_frame, chain, crashed_thread, describe, duration, in_flight, place, request_of
+from diag.report.reading import (
+    Json,
+    app_frame,
+    chain,
+    crashed_thread,
+    describe,
+    duration,
+    in_flight,
+    place,
+    request_of,
+    same_stack,
+)
 from diag.report.title import title
 from diag.report.visible import visible_report
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
+    from rich.table import Table
     from rich.text import Text
 
 _INSTALLED = re.compile(r"^.*/(?:(?:site|dist)-packages|lib(?:64)?/python[\d.]+|diag/probe|go(?:-[\d.]+)?/src)/")
@@ -155,12 +167,16 @@ class _Page:
         exception = self.report["exception"]
         if exception is None:
             return thread is crashed_thread(self.report)
-        return bool(thread["crashed"]) and thread["frames"] != exception["frames"]
+        return bool(thread["crashed"]) and not same_stack(thread["frames"], exception["frames"])
 
     def _others(self) -> None:
         exception = self.report["exception"]
         said = exception["frames"] if exception else None
-        others = [t for t in self.report["threads"] if not self._leads(t) and (said is None or t["frames"] != said)]
+        others = [
+            t
+            for t in self.report["threads"]
+            if not self._leads(t) and (said is None or not same_stack(t["frames"], said))
+        ]
         first = len(others) < len(self.report["threads"])
         if not others:
             return
@@ -265,14 +281,9 @@ class _Page:
         self._indented(text_of((spent, "dim")))
 
     def _frames(self, holder: Json, folded: bool = False) -> None:
-        from rich.table import Table
-
         frames = holder["frames"]
         shown = frames if self.all_threads else frames[: 5 if folded else _FRAMES_SHOWN]
-        table = Table.grid(padding=(0, 2, 0, 0))
-        table.add_column(width=1)
-        table.add_column(ratio=1, overflow="fold")
-        table.add_column(ratio=1, overflow="fold")
+        table = _frame_table()
         for frame in shown:
             style = "bold" if frame["inApp"] else "dim"
             where = frame_place(frame, self.report["header"]["cwd"])
@@ -281,13 +292,27 @@ class _Page:
                 text_of((frame["function"], style)),
                 text_of((where, style)),
             )
+            if "source" in frame:
+                self._indented(table)  # lines of source take the whole width
+                self._source(frame)
+                table = _frame_table()
             for name, value in frame.get("locals", {}).items():
                 table.add_row("", text_of((f"  {name}", "dim")), text_of((value, "dim")))
-        self._indented(table)
+        if table.row_count:
+            self._indented(table)
         left_out = len(frames) - len(shown) + holder.get("framesCut", 0)
         if left_out:
             more = "" if self.all_threads else " (--all shows what the report has)"
             self._indented(text_of((f"… {left_out} more frames{more}", "dim")))
+
+    def _source(self, frame: Json) -> None:
+        """The lines around the frame's, its own marked."""
+        told = frame["source"]
+        for number, line in enumerate(told["lines"], told["first"]):
+            here = number == frame["line"]
+            self._indented(text_of((f"   {'▸' if here else ' '}{number:>5}  ", "dim"), (line, "" if here else "dim")))
+        if told["changed"]:
+            self._indented(text_of(("    the file was changed after the process had started", "yellow")))
 
     def _rows(self, rows: Iterable[tuple[str, str]]) -> None:
         from rich.table import Table
@@ -321,6 +346,16 @@ def text_of(*parts: str | tuple[str, str]) -> Text:
     from rich.text import Text
 
     return Text.assemble(*parts, overflow="fold")
+
+
+def _frame_table() -> Table:
+    from rich.table import Table
+
+    table = Table.grid(padding=(0, 2, 0, 0), expand=True)
+    table.add_column(width=1)
+    table.add_column(ratio=1, overflow="fold")
+    table.add_column(ratio=1, overflow="fold")
+    return table
 
 
 def _sentence(words: str) -> str:

@@ -289,7 +289,7 @@ def python_stack(
 ) -> dict[str, Any]:
     """`pythonStack`: the exception's frames, else the Python frames of the leading thread."""
     frames = exception["frames"] if exception else (thread["frames"] if thread else [])
-    frames = [frame for frame in frames if frame["language"] == "python"]
+    frames = [dict(frame) for frame in frames if frame["language"] == "python"]
     if not frames:
         gaps.add("pythonStack", "no Python frame was seen")
     return {"message": message, "stack": [_line(frame) for frame in frames], "frames": frames}

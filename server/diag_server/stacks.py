@@ -14,6 +14,7 @@ from diag_server.entries import exceptions
 _INSTALLED = re.compile(r"^.*/(?:site-packages|dist-packages|lib/python\d[\d.]*)/")
 FRAMES_LIMIT = 400
 THREADS_LIMIT = 1000
+SOURCE_LIMIT = 41
 ALWAYS_OPEN = 4  # the innermost frames tell what was being done, whoever wrote them
 FOLD_FROM = 4  # shorter runs of library frames stay: opening them would cost more than reading them
 
@@ -32,6 +33,8 @@ class Frame:
     locals: tuple[tuple[str, str], ...] = ()
     address: str = ""
     build_id: str = ""
+    source: tuple[tuple[int, str], ...] = ()  # lines with their numbers
+    source_changed: bool = False
 
     @property
     def shown_place(self) -> str:
@@ -155,7 +158,15 @@ def _frame(number: int, frame: Mapping[str, Any]) -> Frame:
         locals=tuple((k, hostile.text(v, 2000)) for k, v in list(hostile.mapping(frame.get("locals")).items())[:200]),
         address=hostile.text(frame.get("address"), 40),
         build_id=hostile.text(frame.get("buildId"), 80),
+        source=_source(hostile.mapping(frame.get("source"))),
+        source_changed=hostile.mapping(frame.get("source")).get("changed") is True,
     )
+
+
+def _source(told: Mapping[str, Any]) -> tuple[tuple[int, str], ...]:
+    first = hostile.whole(told.get("first"))
+    lines = hostile.items(told.get("lines"))[:SOURCE_LIMIT] if first is not None else []
+    return tuple((number, hostile.text(line, 1000)) for number, line in enumerate(lines, first or 0))
 
 
 def _thread(thread: Mapping[str, Any]) -> Thread:
