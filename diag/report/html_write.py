@@ -111,11 +111,17 @@ def _chain(value: Any, relation: str, depth: int) -> Iterator[str]:
 
 
 def _threads(report: Mapping[str, Any]) -> tuple[list[Mapping[str, Any]], list[Mapping[str, Any]]]:
-    """Those that it died in, and the others."""
+    """Those that it died in, where they say more than the exception, and the others."""
     threads = list(loose.mappings(report.get("threads"), _THREADS_LIMIT))
-    return [one for one in threads if one.get("crashed") is True], [
-        one for one in threads if one.get("crashed") is not True
-    ]
+    said = _sites(report.get("exception"))
+    crashed = [one for one in threads if one.get("crashed") is True and (not said or _sites(one) != said)]
+    return crashed, [one for one in threads if one.get("crashed") is not True]
+
+
+def _sites(holder: Any) -> list[tuple[Any, ...]]:
+    """Which frames these are, whatever else is known of them."""
+    frames = loose.mappings(loose.mapping(holder).get("frames"))
+    return [tuple(loose.text(one.get(key), 1000) for key in ("function", "file", "line", "address")) for one in frames]
 
 
 def _thread_name(thread: Mapping[str, Any]) -> str:

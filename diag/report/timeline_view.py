@@ -143,7 +143,7 @@ def _curves(samples: _Timed, group: _Timed, report: Mapping[str, Any], axis: _Ax
     ):
         rates = _rates(samples, key, scale, axis)
         if len(rates) > 1 and (key == "cpuSeconds" or any(value for _, value in rates)):
-            yield _curve(name, rates, lambda value, unit=unit: f"{value:,.3g} {unit}", None)  # type: ignore[misc]
+            yield _curve(name, rates, lambda value, unit=unit: f"{_few(value)} {unit}", None)  # type: ignore[misc]
 
 
 def _points(samples: _Timed, key: str, axis: _Axis) -> list[Point]:
@@ -188,12 +188,13 @@ def _bars(requests: _Timed, axis: _Axis) -> tuple[tuple[Bar, ...], int]:
         if row == MOST_LANES:
             continue
         ends[row : row + 1] = [x + width]
-        state = "open" if took_s is None else "failed" if status is not None and status >= 500 else "done"
+        failed = status is None or status >= 500  # one that was broken off has no status
+        state = "open" if took_s is None else "failed" if failed else "done"
         words = " ".join(filter(None, (loose.text(one.get("method"), 20), loose.text(one.get("path"), 200))))
         how = {"open": "in flight", "failed": "failed", "done": "done"}[state]
         told = [words or "request", loose.text(one.get("request_id"), 200), how]
         told += [] if took_s is None else [f"took {duration(took_s)}"]
-        told += [] if status is None else [f"status {status:.0f}"]
+        told += [f"status {status:.0f}"] if status is not None else [] if state == "open" else ["without a status"]
         label = ("✕ " if state == "failed" else "") + (words or "request")
         found.append(Bar(x * 100, width * 100, row, label, ", ".join(filter(None, told)), state, width >= _ROOMY))
     return tuple(found), len(requests) - len(found)
@@ -231,7 +232,14 @@ def _rate(
     less = loose.number(before[1].get(key)) if before else None
     more = loose.number(after[1].get(key))
     took_s = (after[0] - before[0]).total_seconds() if before else 0.0
-    return "" if less is None or more is None or took_s <= 0 else f"{max(0.0, more - less) / took_s * scale:.3g}{unit}"
+    return (
+        "" if less is None or more is None or took_s <= 0 else f"{_few(max(0.0, more - less) / took_s * scale)}{unit}"
+    )
+
+
+def _few(value: float) -> str:
+    """Two digits of it, or all before the point."""
+    return f"{value:,.0f}" if value >= 10 else f"{value:.2g}"
 
 
 def size(value: float) -> str:

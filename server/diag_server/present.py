@@ -110,8 +110,9 @@ class ReportView:
 
     @property
     def crashed(self) -> list[stacks.Thread]:
-        """The threads that the process died in."""
-        return [thread for thread in self.threads if thread.crashed]
+        """The threads that the process died in, where they say more than the exception."""
+        said = stacks.sites(self.raised[0].runs) if self.raised else None
+        return [thread for thread in self.threads if thread.crashed and stacks.sites(thread.runs) != said]
 
     @property
     def others(self) -> list[stacks.Thread]:

@@ -110,6 +110,11 @@ def frames(value: Any) -> list[Frame]:
     return [_frame(number, one) for number, one in enumerate(found)]
 
 
+def sites(shown: tuple[Run, ...]) -> list[tuple[str, str, int | None, str]]:
+    """Which frames these are, whatever else is known of them."""
+    return [(one.function, one.file, one.line, one.address) for run in shown for one in run.frames]
+
+
 def runs(stack: list[Frame]) -> tuple[Run, ...]:
     """The stack with long runs of library frames folded, except the innermost; one with no own frames stays open."""
     if not any(frame.in_app for frame in stack):
