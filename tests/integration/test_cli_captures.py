@@ -112,7 +112,19 @@ def test_the_table_is_aligned_and_whole_in_a_pipe(run: Run, caught: list[Capture
     answer = run("ls")
 
     lines = answer.stdout.splitlines()
-    assert lines[0].split() == ["ID", "AGE", "KIND", "LEVEL", "INSTANCE", "PID", "WHAT", "HAPPENED", "REQUEST", "STATE"]
+    assert lines[0].split() == [
+        "ID",
+        "AGE",
+        "KIND",
+        "LEVEL",
+        "INSTANCE",
+        "PID",
+        "CAUSE",
+        "WHAT",
+        "HAPPENED",
+        "REQUEST",
+        "STATE",
+    ]
     assert [line.split()[0] for line in lines[1:]] == [one.capture_id[:8] for one in caught]
     assert [line[lines[0].index("STATE") :] for line in lines[1:]] == ["waiting"] * 3
     assert "\\x1b[31mevil" in lines[3]
