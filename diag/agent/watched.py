@@ -200,6 +200,7 @@ def evidence_of_hang(process: Watched, seen: HangSeen, around: Circumstances) ->
         threads=last.threads if last else (),
         loops=last.loops if last else None,
         witness=box.witness() if box else None,
+        samples=history.read(process.history_path),
         hang=seen,
         links=tuple(dict.fromkeys(links)),
         incomplete=(*around.missing, *(last.incomplete if last else ())),
