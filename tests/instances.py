@@ -30,8 +30,9 @@ class Ended:
 class Machine:
     """A machine of its own: a home with nothing configured, so captures go to the local store under it."""
 
-    def __init__(self, home: Path, variables: Mapping[str, str] | None = None) -> None:
+    def __init__(self, home: Path, variables: Mapping[str, str] | None = None, *, limit_s: float = TIMEOUT_S) -> None:
         self.home = home
+        self._limit_s = limit_s
         own = {"HOME": str(home), "XDG_RUNTIME_DIR": str(home / "run")}
         self.environment = {**os.environ, **own, **(variables or {})}
         self._started: list[subprocess.Popen[str]] = []
@@ -50,7 +51,7 @@ class Machine:
     def run(self, *command: str, run: bool = True, flags: tuple[str, ...] = (), **popen: Any) -> Ended:
         """Start the command and wait for it."""
         process = self.start(*command, run=run, flags=flags, **popen)
-        stdout, stderr = process.communicate(timeout=TIMEOUT_S)
+        stdout, stderr = process.communicate(timeout=self._limit_s)
         return Ended(process.returncode, stdout, stderr)
 
     def diag(self, *arguments: str, **popen: Any) -> Ended:

@@ -23,6 +23,7 @@ from collections.abc import Callable
 from diag.agent.node_options import ReportLines
 from diag.probe.diag_probe import layout
 
+SO_PEEK_OFF = 42  # socket(7): each peek goes on where the last one ended
 TAIL_SIZE = 65536
 _COUNT = struct.Struct("<Q")
 FLUSH, FLUSHED = b"F", b"K"
@@ -225,12 +226,14 @@ class Guard:
 
 
 def _stands_frozen(link: socket.socket) -> bool:
-    # Messages that a stopped agent has not read are also in the black box: only faulthandler's text means a freeze.
-    try:
-        while True:
-            head = link.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
-            if not head or head[0] > layout.LAST_MESSAGE:
-                return bool(head)
-            link.recv(65536, socket.MSG_DONTWAIT)
-    except OSError:
-        return False
+    # Messages wait for an agent that is stopped, or slow to start: only faulthandler's text means a freeze. It may stand
+    # behind them, and nothing is taken away, least of all the first one, by which the agent knows whom it hears.
+    with contextlib.suppress(OSError):
+        link.setsockopt(socket.SOL_SOCKET, SO_PEEK_OFF, 0)
+        try:
+            while packet := link.recv(65536, socket.MSG_PEEK | socket.MSG_DONTWAIT):
+                if packet[0] > layout.LAST_MESSAGE:
+                    return True
+        finally:
+            link.setsockopt(socket.SOL_SOCKET, SO_PEEK_OFF, -1)
+    return False

@@ -21,6 +21,8 @@ from faults import invariants, residue
 from faults.fault import Fault, Left
 from faults.under import Under
 
+LIMIT_S = 90.0  # what takes longer hangs; a slow machine may take its time
+
 
 @dataclass(frozen=True, slots=True)
 class Got:
@@ -68,7 +70,8 @@ class Outcome:
 def run(fault: Fault, python: str, library: str, under: Under) -> Outcome:
     """Run the fault on this Python, bare and under `diag run`, in a home of its own."""
     with _home() as home:
-        machine = Machine(home, {**fault.environment, "SECRET_TOKEN": invariants.SECRET, "TMPDIR": str(home / "tmp")})
+        variables = {**fault.environment, "SECRET_TOKEN": invariants.SECRET, "TMPDIR": str(home / "tmp")}
+        machine = Machine(home, variables, limit_s=LIMIT_S)
         filled = {names.PYTHON: python, names.LIBRARY: library, names.PROGRAMS: str(PROGRAMS)}
         command = [reduce(lambda text, name: text.replace(name, filled[name]), filled, word) for word in fault.command]
         began = time.monotonic()

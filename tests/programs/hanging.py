@@ -7,7 +7,6 @@ import asyncio
 import ctypes
 import http.client
 import os
-import pathlib
 import signal
 import socketserver
 import subprocess
@@ -110,8 +109,10 @@ def recorded():
     """Whether `diag` has kept a record; at once where there is none to keep it, or none any more."""
     if os.getppid() != PARENT:
         return True
-    state = pathlib.Path(os.environ.get("XDG_STATE_HOME") or os.path.join(os.environ["HOME"], ".local/state"), "diag")
-    return "DIAG_PROBE_SOCKET" not in os.environ or any(state.rglob("manifest.json"))
+    state = os.path.join(os.environ.get("XDG_STATE_HOME") or os.path.join(os.environ["HOME"], ".local/state"), "diag")
+    # Unlike pathlib's, this walk goes on where a folder is moved meanwhile. What is in `new` is still being written.
+    kept = (place for place, _, names in os.walk(state) if "manifest.json" in names)
+    return "DIAG_PROBE_SOCKET" not in os.environ or any("/spool/new/" not in place for place in kept)
 
 
 def main(way):
@@ -124,7 +125,7 @@ def main(way):
     if way == "stopped":
         child.stdout.readline()
         os.kill(child.pid, signal.SIGSTOP)
-    until = time.monotonic() + 25
+    until = time.monotonic() + 60
     while not recorded() and time.monotonic() < until:
         time.sleep(0.05)
     if way == "stopped":

@@ -27,7 +27,7 @@ async def application(scope, receive, send):
 
 def visit(port, path):
     connection = ask(port, path)
-    until = time.monotonic() + 25
+    until = time.monotonic() + 60
     while not recorded() and time.monotonic() < until:
         time.sleep(0.05)
     connection.close()
