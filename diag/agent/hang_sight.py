@@ -56,15 +56,15 @@ def see(pid: int, box_path: Path | None) -> Sight | None:
             state = vitals(folder, closely=box is not None)
             if box is None or state.standing:
                 return Sight(state, requests, timeout_s=_timeout(header))
-            counted = ran(folder) if requests else {}
             loop = _loop(folder) if header.get("asyncio") is True else None
             locks = tuple(_locks(folder))
+            counted = ran(folder) if requests or loop else {}
     except (OSError, NoSuchInstance, ValueError, IndexError):
         return None
     # In a pid namespace of its own a request's thread has another number there: the most starved stands for it.
     most = max((one.starved_s for one in counted.values()), default=0.0)
-    threads = {key: counted.get(one.thread_id) for key, one in requests.items()}
-    starved = {key: one.starved_s if one else most for key, one in threads.items()}
+    threads = {key: one.thread_id for key, one in requests.items()} | ({loop: pid} if loop else {})
+    starved = {key: counted[id_].starved_s if id_ in counted else most for key, id_ in threads.items()}
     return Sight(state, requests, loop, locks, starved, _timeout(header))
 
 
