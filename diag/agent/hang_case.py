@@ -57,7 +57,7 @@ class Case:
     def turn(self, sight: Sight, clocks: Clocks, asked_s: float) -> None:
         """One more sight of it."""
         stands = bool(sight.vitals.standing)
-        self._watch.turn(clocks, asked_s, sight.under_way(), stands=stands, starved_s=sight.starved_s)
+        self._watch.turn(clocks, asked_s, sight.under_way(), stands=stands, starved=sight.starved)
         self._sight, self.timeout_s = sight, sight.timeout_s
         self._looked &= self._watch.ages.keys()
         if self.finding is not None and self.finding.keys & self._watch.ages.keys():

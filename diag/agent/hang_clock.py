@@ -40,7 +40,7 @@ class Stopwatch:
     blind: bool = False  # whether the last turn was such a late one
     _began: dict[Hashable, float] = field(default_factory=dict)
     _stood: bool = False
-    _starved_s: float | None = None
+    _starved: Mapping[Hashable, float] = field(default_factory=dict)
 
     def turn(
         self,
@@ -49,21 +49,22 @@ class Stopwatch:
         present: Mapping[Hashable, float],
         *,
         stands: bool = False,
-        starved_s: float = 0.0,
+        starved: Mapping[Hashable, float] | None = None,
     ) -> None:
         """One turn, that was asked for `asked_s` after the one before.
 
         `present` is what is under way, with for how long by its own word: what is new is believed that, as far as the
-        turn was long. `starved_s` is for how long the process has waited for a processor, ever.
+        turn was long. `starved` is for how long the thread of each has waited for a processor, ever.
         """
         passed = clocks.monotonic_s - self.clocks.monotonic_s
         slept = clocks.boottime_s - self.clocks.boottime_s - passed
         blind = slept > SLEPT_S or passed > 2 * asked_s + LATE_S
-        waited = 0.0 if self._starved_s is None else max(0.0, starved_s - self._starved_s)
-        counts = 0.0 if blind or stands or self._stood else max(0.0, passed - waited)
-        known = {} if blind else self.ages
+        counts = 0.0 if blind or stands or self._stood else max(0.0, passed)
+        known, starved = {} if blind else self.ages, starved or {}
         self.ages = {
-            key: known[key] + counts if key in known else min(counts, max(0.0, told_s))
+            key: known[key] + max(0.0, counts - max(0.0, starved.get(key, 0.0) - self._starved.get(key, 0.0)))
+            if key in known
+            else min(counts, max(0.0, told_s))
             for key, told_s in present.items()
         }
         if blind:
@@ -73,7 +74,7 @@ class Stopwatch:
             key: self._began[key] if key in known and key in self._began else now - age
             for key, age in self.ages.items()
         }
-        self.clocks, self.blind, self._stood, self._starved_s = clocks, blind, stands, starved_s
+        self.clocks, self.blind, self._stood, self._starved = clocks, blind, stands, starved
 
     def uncounted_s(self, key: Hashable) -> float:
         """For how long it has been under way besides its age."""

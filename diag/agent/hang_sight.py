@@ -28,7 +28,7 @@ class Sight:
     requests: Mapping[Hashable, Request] = field(default_factory=dict)
     loop: Hashable = None
     locks: tuple[Hashable, ...] = ()
-    starved_s: float = 0.0
+    starved: Mapping[Hashable, float] = field(default_factory=dict)  # seconds that the thread waited for a processor
     timeout_s: float | None = None
 
     def under_way(self) -> dict[Hashable, float]:
@@ -56,12 +56,16 @@ def see(pid: int, box_path: Path | None) -> Sight | None:
             state = vitals(folder, closely=box is not None)
             if box is None or state.standing:
                 return Sight(state, requests, timeout_s=_timeout(header))
-            starved_s = max((one.starved_s for one in ran(folder).values()), default=0.0)
             loop = _loop(folder) if header.get("asyncio") is True else None
             locks = tuple(_locks(folder))
+            counted = ran(folder) if requests or loop else {}
     except (OSError, NoSuchInstance, ValueError, IndexError):
         return None
-    return Sight(state, requests, loop, locks, starved_s, _timeout(header))
+    # In a pid namespace of its own a request's thread has another number there: the most starved stands for it.
+    most = max((one.starved_s for one in counted.values()), default=0.0)
+    threads = {key: one.thread_id for key, one in requests.items()} | ({loop: pid} if loop else {})
+    starved = {key: counted[id_].starved_s if id_ in counted else most for key, id_ in threads.items()}
+    return Sight(state, requests, loop, locks, starved, _timeout(header))
 
 
 def _loop(folder: ProcFolder) -> Hashable:

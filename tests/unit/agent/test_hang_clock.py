@@ -72,8 +72,8 @@ def test_a_process_that_stands_does_not_get_older() -> None:
 def test_waiting_for_a_processor_does_not_count() -> None:
     """Of a process that the machine gives a tenth of the time, a tenth counts."""
     turns = Turns()
-    turns.turn(starved_s=50.0)
-    ages = [turns.turn(starved_s=50.0 + 0.9 * number) for number in range(1, 11)]
+    turns.turn(starved={REQUEST: 50.0})
+    ages = [turns.turn(starved={REQUEST: 50.0 + 0.9 * number}) for number in range(1, 11)]
     assert round(ages[-1], 6) == 1.0
     assert round(turns.watch.uncounted_s(REQUEST), 6) == 9.0
 
@@ -81,6 +81,6 @@ def test_waiting_for_a_processor_does_not_count() -> None:
 def test_more_waiting_than_time_is_none() -> None:
     """Several threads that wait for a processor do not turn the clock back."""
     turns = Turns()
-    turns.turn(starved_s=0.0)
-    assert turns.turn(starved_s=0.5) == 0.5
-    assert turns.turn(starved_s=7.0) == 0.5
+    turns.turn(starved={REQUEST: 0.0})
+    assert turns.turn(starved={REQUEST: 0.5}) == 0.5
+    assert turns.turn(starved={REQUEST: 7.0}) == 0.5
