@@ -5,10 +5,10 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMPS := .stamps
 TOOLS_TEST := busybox chromium dnsmasq eu-stack gcc g++ go ip iptables mariadbd mkfs.ext4 node openssl perf pg_ctlcluster podman \
-	readelf redis-server runc setpriv strace tcpdump tshark unshare
+	readelf redis-server runc setpriv strace systemd-analyze tcpdump tshark unshare
 APT_TEST := binutils busybox-static catatonit chromium conmon dnsmasq-base e2fsprogs elfutils fonts-dejavu-core g++ gcc golang-go \
 	iproute2 iptables libc6-dev linux-perf mariadb-server mount netavark nodejs openssl podman postgresql redis-server runc \
-	strace tcpdump tshark util-linux
+	strace systemd tcpdump tshark util-linux
 
 help:  ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12

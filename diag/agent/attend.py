@@ -8,9 +8,11 @@ import socket
 import struct
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 from diag.agent import exits, registry
+from diag.agent.allowance import Allowance
 from diag.agent.blackbox import frames_seen
 from diag.agent.classify import classify
 from diag.agent.door import Door
@@ -30,6 +32,7 @@ from diag.model import Missing
 from diag.probe.diag_probe import layout
 
 STUCK_LIMIT_S = 0.5
+HEARD_AT_ONCE = 1000  # more than a socket holds: who never stops talking does not keep the others from us
 LINGER_S = 2.0  # how long an exception may take to end its process before it is recorded without its end
 CREDENTIALS = struct.Struct("=iII")  # struct ucred: pid, uid, gid (unix(7))
 
@@ -45,6 +48,7 @@ class Attendant:
     command: tuple[str, ...]
     asked: int | None = None
     asker: str = ""
+    allowance: Allowance | None = None  # how much may be recorded; an instance alone with its agent may do all it likes
 
     def look_at(self, process: Watched) -> None:
         """Read /proc anew; a process that is gone already, or a zombie, keeps its last look."""
@@ -63,7 +67,9 @@ class Attendant:
 
     def listen(self, process: Watched, unknown: Callable[[int], Watched | None]) -> None:
         """Take what the probe has sent; `unknown` finds or begins the record of a pid that wrote to another's link."""
-        while process.link is not None:
+        for _ in range(HEARD_AT_ONCE):
+            if process.link is None:
+                return
             try:
                 content, ancillary, _, _ = process.link.recvmsg(
                     65536, socket.CMSG_SPACE(CREDENTIALS.size), socket.MSG_DONTWAIT
@@ -85,7 +91,7 @@ class Attendant:
     def _obey(self, process: Watched, message: bytes, known: Callable[[int], Watched | None]) -> None:
         kind = message[:1]
         if kind == layout.HELLO:
-            self._greet(process, message[1:])
+            self.greet(process, message[1:])
         elif kind == layout.FATAL:
             self._hear_out(process)
         elif kind == layout.EVENT:
@@ -95,15 +101,19 @@ class Attendant:
         elif kind == layout.KILL:
             self._note_kill(process, message[1:], known)
 
-    def _greet(self, process: Watched, payload: bytes) -> None:
+    def greet(self, process: Watched, payload: bytes) -> None:
+        """The probe has said hello: take its black box."""
         try:
             name = loads(payload).get("box")
         except (Torn, AttributeError):
             return
         if isinstance(name, str) and name and "/" not in name and self.target.run_dir is not None:
             process.box_path = registry.box_path(self.target.run_dir, process.pid, process.ticks)
+            made = self.door.folder / layout.BOX_FOLDER / name
             with contextlib.suppress(OSError):
-                (self.target.run_dir / layout.BOX_FOLDER / name).rename(process.box_path)
+                # Where boxes of all users are made, whoever names another user's is not believed.
+                if self.door.folder == self.target.run_dir or made.lstat().st_uid == process.uid:
+                    made.rename(process.box_path)
 
     def _freeze(self, process: Watched, link: socket.socket, first: bytes) -> None:
         if process.frozen is not None:
@@ -155,7 +165,10 @@ class Attendant:
         records = list(box.events(process.events_read))
         process.events_read = box.events_written
         for record in records:
-            self.recorder.submit(evidence_of_event(process, record, self._around()), "event")
+            self._keep(evidence_of_event(process, record, self._around()), "event")
+        if records and process.box_path is not None and self.allowance is not None:
+            # An agent that comes after us goes on from here.
+            self.recorder.afterwards(partial(registry.note_read, process.box_path, process.events_read))
 
     def record_hang(self, process: Watched, seen: HangSeen) -> str:
         """Record what does not get on in a process that lives; returns the capture's id."""
@@ -196,8 +209,14 @@ class Attendant:
 
     def _submit(self, process: Watched, evidence: Evidence, kind: str) -> None:
         process.claim(evidence.capture_id)
-        self.recorder.submit(evidence, kind)
+        self._keep(evidence, kind)
         process.recorded, process.recorded_as = True, evidence.capture_id
+
+    def _keep(self, evidence: Evidence, kind: str) -> None:
+        if self.allowance is None or self.allowance.take():
+            self.recorder.submit(evidence, kind)
+        else:
+            self.recorder.refuse(evidence.capture_id)
 
     def _around(self) -> Circumstances:
         reasons = (("stderrTail", self.door.no_tail), ("probe", self.door.no_probe))

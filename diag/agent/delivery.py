@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 import time
 from typing import TYPE_CHECKING
 
@@ -25,16 +26,38 @@ class Delivery:
         self._local = settings.store_url.startswith("file:")
         self._uploaders: list[Uploader] = []  # one a spool
         self._woken = False
+        self._waking = threading.Lock()  # the recorder wakes us, and whoever asks for a flush
 
     def wake(self) -> None:
         """There is something new in the spool."""
         self._woken = True
         if self._local:
-            self._wake_threads()
+            with self._waking:
+                self._wake_threads()
         else:
             from diag.upload.background import ensure
 
             ensure(self._settings)
+
+    def settle(self, deadline: float) -> str | None:
+        """Send what waits until `time.monotonic()` is `deadline`; why something waits on, None where nothing does."""
+        from diag.upload.background import waits
+
+        if waits(self._settings):
+            self.wake()
+        while waits(self._settings):
+            if time.monotonic() >= deadline:
+                return self._why_not()
+            time.sleep(LOOK_S)
+        return None
+
+    def _why_not(self) -> str:
+        from diag.spool import spools
+        from diag.upload import status
+
+        troubles = [str(uploader.trouble) for uploader in self._uploaders if uploader.trouble]
+        told = status.read(status.place(spools(self._settings)))
+        return next(iter(troubles), told.trouble if told else "") or "The time was up before everything was stored."
 
     def finish(self) -> None:
         """The instance has ended. A process goes on by itself, so nobody waits for a network; threads end with us."""

@@ -8,32 +8,19 @@ from __future__ import annotations
 import http.client
 import json
 import os
-import socket
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from diag.agent.container_state import Found, words_of
+from diag.agent.unix_http import UnixConnection
 
 LIMIT_S = 2.0
 LIMIT_BYTES = 8 << 20
 CHUNK_BYTES = 1 << 16
 SYSTEM_SOCKETS = ("/var/run/docker.sock", "/run/podman/podman.sock")
 USER_SOCKETS = ("docker.sock", "podman/podman.sock")
-
-
-class _Connection(http.client.HTTPConnection):
-    """HTTP over a Unix socket, with one time limit for everything."""
-
-    def __init__(self, path: str) -> None:
-        super().__init__("localhost", timeout=LIMIT_S)
-        self._path = path
-
-    def connect(self) -> None:
-        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self.sock.settimeout(LIMIT_S)
-        self.sock.connect(self._path)
 
 
 def sockets() -> list[str]:
@@ -75,7 +62,7 @@ def _listing(path: str) -> list[dict[str, Any]]:
 def _get(path: str, resource: str) -> Any:
     """The JSON, or None: an API that does not answer is one source less, and others follow."""
     until = time.monotonic() + LIMIT_S
-    connection = _Connection(path)
+    connection = UnixConnection(path, LIMIT_S)
     try:
         connection.request("GET", resource)
         answer = connection.getresponse()

@@ -10,7 +10,7 @@ import sys
 import warnings
 from pathlib import Path
 
-from diag.agent.guard import FLUSH, FLUSHED, UNHEARD, Guard, StderrTail, why_not_relayed
+from diag.agent.guard import FLUSH, FLUSHED, HEARD, UNHEARD, Guard, StderrTail, why_not_relayed
 from diag.agent.node_options import REPORT_NAME, ReportLines
 from diag.probe.diag_probe import layout
 
@@ -23,24 +23,26 @@ class Door:
     where that is a relay; `alive` is whether the guard still serves.
 
     A run folder that cannot be made costs the probe (`no_probe` says why), never the start: the instance comes first.
+    An agent of many instances listens already, and says why it has nobody's stderr.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, listener: socket.socket | None = None, no_tail: str | None = None) -> None:
         self.folder = folder
         self._tail = StderrTail()
-        self.no_tail = why_not_relayed()
+        self.no_tail = no_tail or why_not_relayed()
         self.no_probe: str | None = None
         self.folder_is_needed = False  # by whoever finishes for us: processes of the instance outlive it
-        self._listener: socket.socket | None = None
+        self._listener: socket.socket | None = listener
         try:
-            self._listener = _listen(folder)
+            self._listener = listener or _listen(folder)
         except OSError as error:
             self.no_probe = f"the run folder {folder} cannot be used: {error.strerror}"
         self._stderr_reader: int | None = None
         self.stderr: int | None = None
         if self.no_tail is None:
             self._stderr_reader, self.stderr = os.pipe()
-        self.alive = False
+        self.alive = self.settled = False
+        self._hellos: list[tuple[int, bytes]] = []
         self._guard: socket.socket | None = None
         self._guard_pid = 0
         self.reopen()
@@ -104,16 +106,26 @@ class Door:
             pass
         return links
 
+    def hellos(self) -> list[tuple[int, bytes]]:
+        """What probes said that we were too slow for, each with the inode of its link; told once."""
+        told, self._hellos = self._hellos, []
+        return told
+
     def settle(self) -> list[socket.socket]:
-        """Wait, FLUSH_WAIT_S at most, until the guard has passed on what the instance wrote and who had arrived."""
+        """Wait, FLUSH_WAIT_S at most, until the guard has passed on what the instance wrote and who had arrived.
+
+        Sets `settled` to whether it had by then.
+        """
         links: list[socket.socket] = []
+        self.settled = self._guard is None
         if self._guard is None or not self.alive:
             return links
         self._guard.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, struct.pack("@ll", int(FLUSH_WAIT_S), 0))
         with contextlib.suppress(OSError):
             self._guard.send(FLUSH)
-            while self._receive(links, 0) not in (FLUSHED, None):
+            while (said := self._receive(links, 0)) not in (FLUSHED, None):
                 pass
+            self.settled = said == FLUSHED
         return links
 
     def _receive(self, links: list[socket.socket], flags: int) -> bytes | None:
@@ -121,7 +133,7 @@ class Door:
         assert self._guard is not None
         try:
             # Not socket.recv_fds, which takes flags and forgets them.
-            content, ancillary, _, _ = self._guard.recvmsg(16, socket.CMSG_SPACE(4), flags)
+            content, ancillary, _, _ = self._guard.recvmsg(65536, socket.CMSG_SPACE(4), flags)
         except BlockingIOError:
             return None
         except OSError:
@@ -132,6 +144,8 @@ class Door:
         self.alive = bool(content)
         if content == UNHEARD:
             self._close_stderr()
+        elif content[:1] == HEARD:
+            self._hellos.append((int.from_bytes(content[1:9], "little"), content[9:]))
         return content or None
 
     def tail_text(self) -> str | None:

@@ -23,10 +23,10 @@ from collections.abc import Callable
 from diag.agent.node_options import ReportLines
 from diag.probe.diag_probe import layout
 
-SO_PEEK_OFF = 42  # socket(7): each peek goes on where the last one ended
 TAIL_SIZE = 65536
 _COUNT = struct.Struct("<Q")
 FLUSH, FLUSHED = b"F", b"K"
+HEARD = b"H"  # a HELLO that the agent was too slow for: behind the inode of its link, and without its first byte
 UNHEARD = b"U"  # nobody reads stderr any more
 
 
@@ -162,7 +162,7 @@ class Guard:
     def _tell(self, message: bytes) -> None:
         if self._agent is not None:
             with contextlib.suppress(OSError):
-                self._agent.send(message)
+                self._agent.send(message, socket.MSG_DONTWAIT)
 
     def _abandon(self) -> None:
         # Our copies of the links must not keep a dying process waiting for an agent that is gone.
@@ -195,9 +195,23 @@ class Guard:
         for descriptor in [descriptor for descriptor, moved in self._moved.items() if moved <= late]:
             del self._moved[descriptor]
             link = self._links[descriptor]
-            if _stands_frozen(link):
+            if self._stands_frozen(link):
                 with contextlib.suppress(OSError):
                     link.shutdown(socket.SHUT_RDWR)
+
+    def _stands_frozen(self, link: socket.socket) -> bool:
+        # Messages that a stopped agent has not read are taken away, or faulthandler's text, which alone means a freeze,
+        # would find no place behind them. They are also in the black box, but for the HELLO, which says where that is.
+        try:
+            while True:
+                head = link.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
+                if not head or head[0] > layout.LAST_MESSAGE:
+                    return bool(head)
+                message = link.recv(65536, socket.MSG_DONTWAIT)
+                if message[:1] == layout.HELLO:
+                    self._tell(HEARD + _COUNT.pack(os.fstat(link.fileno()).st_ino) + message[1:])
+        except OSError:
+            return False
 
     def _relay(self) -> None:
         """Pass on what is in the pipe now."""
@@ -223,17 +237,3 @@ class Guard:
             except OSError:
                 return False  # nobody reads stderr any more; the program is told by its own pipe, as it would have been
         return True
-
-
-def _stands_frozen(link: socket.socket) -> bool:
-    # Messages wait for an agent that is stopped, or slow to start: only faulthandler's text means a freeze. It may stand
-    # behind them, and nothing is taken away, least of all the first one, by which the agent knows whom it hears.
-    with contextlib.suppress(OSError):
-        link.setsockopt(socket.SOL_SOCKET, SO_PEEK_OFF, 0)
-        try:
-            while packet := link.recv(65536, socket.MSG_PEEK | socket.MSG_DONTWAIT):
-                if packet[0] > layout.LAST_MESSAGE:
-                    return True
-        finally:
-            link.setsockopt(socket.SOL_SOCKET, SO_PEEK_OFF, -1)
-    return False

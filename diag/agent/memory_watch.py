@@ -98,19 +98,18 @@ class Group:
 
 
 class MemoryWatch:
-    """Of the processes of one instance. `tools` is held while a tool runs that nobody else may reap."""
+    """Of the processes of all instances. `tools` is held while a tool runs that nobody else may reap."""
 
-    def __init__(self, target: Target, percent: int) -> None:
+    def __init__(self, percent: int) -> None:
         self.tools = threading.Lock()
-        self._target = target
         self._percent = percent
         self._groups: dict[Path, Group] = {}
         self._events = -1
         self._thread: threading.Thread | None = None
         self._closing = False
 
-    def add(self, process: Watched) -> None:
-        """Watch the group that this process is in now, where it has a limit."""
+    def add(self, process: Watched, target: Target) -> None:
+        """Watch the group that this process of an instance is in now, where it has a limit."""
         bound = memory_bound(process.cgroup_text) if self._percent else None
         if bound is None:
             return
@@ -125,9 +124,7 @@ class MemoryWatch:
             self._groups[bound.folder] = group
         for group in self._groups.values():
             group.members.pop(process.pid, None)
-        subject = Subject(
-            instance_of(process, self._target), process.pid, process.ticks, "", run_dir=self._target.run_dir
-        )
+        subject = Subject(instance_of(process, target), process.pid, process.ticks, "", run_dir=target.run_dir)
         self._groups[bound.folder].members[process.pid] = subject
         os.eventfd_write(self._events, 1)
 

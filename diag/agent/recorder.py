@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from diag.agent.sampling import Sampling, Settled
     from diag.capture.reports import Prepared
 
+RATE = "rate"  # in the ledger: one too many of its instance
 COUNTED_AT_ONCE = 10  # each time costs two fsyncs; until then their black boxes stay
 
 
@@ -44,6 +45,23 @@ class Recorder:
             work()
         else:
             self._waiting.put(lambda: self._after(work, capture_id))
+
+    def refuse(self, capture_id: str) -> None:
+        """Count a record that is one too many of its instance."""
+        self._later(lambda: self._refuse(capture_id))
+
+    def settle(self, timeout_s: float) -> bool:
+        """From any thread: whether all that was submitted so far is recorded, in this time at most."""
+        if self._thread is None:
+            return True
+        done = threading.Event()
+
+        def settled() -> None:
+            self._settle(everything=True)  # also what waits for the next death of its kind
+            done.set()
+
+        self._waiting.put(settled)
+        return done.wait(max(0.0, timeout_s))
 
     def warm_up(self) -> None:
         """A record is coming: load what it needs, while the one who asks reads the process."""
@@ -141,6 +159,11 @@ class Recorder:
     def _after(self, work: Callable[[], None], capture_id: str | None) -> None:
         if self._sampling is None or capture_id is None or not self._sampling.attach(capture_id, work):
             work()
+
+    def _refuse(self, capture_id: str) -> None:
+        from diag.capture.reports import count_dropped
+
+        count_dropped(RATE, [capture_id], settings=self._settings)
 
     def _recover(self) -> None:
         from diag import spool

@@ -29,26 +29,29 @@ _GONE = "the agent that watched this process was gone when it ended"
 
 def leftovers(settings: Settings) -> bool:
     """Whether there is anything to recover, at the cost of listing a few folders."""
-    return unfinished(settings) or any(map(_abandoned, registry.published(settings)))
+    return unfinished(settings) or any(map(abandoned, registry.published(settings)))
 
 
 def recover(settings: Settings) -> int:
     """Record every process that ended unseen; returns how many. Several may call this at once."""
     count = 0
-    for target in filter(_abandoned, registry.published(settings)):
+    for target in filter(abandoned, registry.published(settings)):
         assert target.run_dir is not None
-        with _alone(target.run_dir) as granted:
-            if granted:
+        with alone(target.run_dir) as granted:
+            now = registry.again(target) if granted else None
+            if now is not None and abandoned(now):  # no new agent has taken it over since
                 count += _recover_instance(target, target.run_dir, settings)
     return count
 
 
-def _abandoned(target: Target) -> bool:
+def abandoned(target: Target) -> bool:
+    """Whether its agent has gone."""
     return not registry.alive(target.agent_pid, target.agent_start_ticks)
 
 
 @contextmanager
-def _alone(folder: Path) -> Iterator[bool]:
+def alone(folder: Path) -> Iterator[bool]:
+    """Whether nobody else finishes what was left in this folder, while the context lasts."""
     try:
         descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     except OSError:
@@ -65,21 +68,41 @@ def _alone(folder: Path) -> Iterator[bool]:
 
 def _recover_instance(target: Target, folder: Path, settings: Settings) -> int:
     count, living = 0, registry.alive(target.pid, target.start_ticks)
-    for path in sorted((folder / layout.BOX_FOLDER).glob(f"*{layout.BOX_SUFFIX}")):
-        known = _KNOWN.fullmatch(path.name)
-        pid, ticks = (int(known[1]), int(known[2])) if known else (int(path.name.partition("-")[0] or 0), None)
+    for path in boxes_in(folder):
+        pid, ticks = whose(path)
         if registry.start_ticks(pid) is not None if ticks is None else registry.alive(pid, ticks):
             living = True
             continue
-        box = Box.open(path)
-        # An exception that nobody caught ends the interpreter by its exit handlers.
-        if box is not None and not box.replaced and (not box.left_cleanly or box.fatal()):
-            evidence = _evidence(box, pid, target, _claimed(path))
-            samples = history.read(registry.history_path(folder, pid, ticks)) if ticks is not None else ()
-            count += _record_once(replace(evidence, samples=samples), settings)
-        path.unlink(missing_ok=True)
+        count += recover_box(path, target, settings)
     if not living:
         shutil.rmtree(folder, ignore_errors=True)
+    return count
+
+
+def boxes_in(folder: Path) -> list[Path]:
+    """The black boxes of an instance."""
+    return sorted((folder / layout.BOX_FOLDER).glob(f"*{layout.BOX_SUFFIX}"))
+
+
+def whose(box: Path) -> tuple[int, int | None]:
+    """The pid that a black box is of, and its start ticks; None where no agent has come to know the process."""
+    known = _KNOWN.fullmatch(box.name)
+    if known:
+        return int(known[1]), int(known[2])
+    pid = box.name.partition("-")[0]
+    return int(pid) if pid.isdecimal() else 0, None
+
+
+def recover_box(path: Path, target: Target, settings: Settings) -> int:
+    """Record the end of a process that has gone, if that is worth a record, and remove its box; how many records."""
+    count, box, (pid, _) = 0, Box.open(path), whose(path)
+    past = path.with_suffix(".history")
+    # An exception that nobody caught ends the interpreter by its exit handlers.
+    if box is not None and not box.replaced and (not box.left_cleanly or box.fatal()):
+        evidence = replace(_evidence(box, pid, target, _claimed(path)), samples=history.read(past))
+        count += _record_once(evidence, settings)
+    for one in (path, past, registry.claim_path(path), registry.read_path(path)):
+        one.unlink(missing_ok=True)
     return count
 
 

@@ -9,6 +9,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 from collections.abc import Mapping
@@ -79,6 +80,11 @@ def published(settings: Settings) -> list[Target]:
     return [target for target in found if target is not None]
 
 
+def again(target: Target) -> Target | None:
+    """The instance as its folder has it now; None where it has gone."""
+    return _load(target.run_dir / FILE_NAME) if target.run_dir else None
+
+
 def running(settings: Settings) -> list[Target]:
     """The instances whose first process still runs, oldest first."""
     living = [target for target in published(settings) if alive(target.pid, target.start_ticks)]
@@ -124,6 +130,25 @@ def claim_path(box: Path) -> Path:
 def history_path(run_dir: Path, pid: int, ticks: int) -> Path:
     """Where the agent keeps what a process used over its last minutes; it may have no black box."""
     return box_path(run_dir, pid, ticks).with_suffix(".history")
+
+
+def read_path(box: Path) -> Path:
+    """Where it stands how many of a black box's events are recorded."""
+    return box.with_suffix(".read")
+
+
+def note_read(box: Path, events: int) -> None:
+    """Note beside a black box how many of its events are recorded."""
+    with contextlib.suppress(OSError):
+        read_path(box).write_text(str(events))
+
+
+def noted_read(box: Path) -> int:
+    """How many events of a black box are recorded, by what an agent has noted."""
+    try:
+        return int(read_path(box).read_text())
+    except (OSError, ValueError):
+        return 0
 
 
 def _find_pid(settings: Settings, pid: int) -> Target:

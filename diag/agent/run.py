@@ -87,6 +87,8 @@ def _watch(command: list[str], target: Target, door: Door, settings: Settings) -
     # Heavy, and none of it is needed before the child runs.
     from diag.agent.attend import Attendant
     from diag.agent.delivery import Delivery
+    from diag.agent.flushing import Flusher
+    from diag.agent.hooks import NAME, Hooks
     from diag.agent.recorder import Recorder
     from diag.agent.strangers import adopt_orphans
     from diag.agent.supervise import Supervisor
@@ -95,12 +97,17 @@ def _watch(command: list[str], target: Target, door: Door, settings: Settings) -
     delivery = Delivery(settings)
     recorder = Recorder(settings, delivery)
     supervisor = Supervisor(Attendant(target, settings, recorder, door, tuple(command)))
+    hooks = Hooks(Flusher(settings, recorder, delivery, supervisor.hear))
     try:
+        if door.no_probe is None:
+            hooks.listen_at(door.folder / NAME)
+            supervisor.offer(hooks)
         recorder.recover()
         supervisor.run()
     except Exception as error:  # noqa: BLE001  a defect of ours costs records; the instance and its status live on
         _say(f"this agent failed and records nothing more: {type(error).__name__}: {error}")
     ended = supervisor.ended or _stand_by(target.pid)
+    hooks.close()
     recorder.finish()
     delivery.finish()
     door.folder_is_needed = supervisor.has_survivors

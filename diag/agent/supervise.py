@@ -8,12 +8,15 @@ import select
 import signal
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterable
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from diag.agent import exits, registry
 from diag.agent.attend import CREDENTIALS, LINGER_S, Attendant
 from diag.agent.classify import ASKING
+from diag.agent.errands import Errands
 from diag.agent.hang_watch import HangWatch
 from diag.agent.history import History
 from diag.agent.memory_watch import MemoryWatch
@@ -22,10 +25,21 @@ from diag.agent.watched import Watched
 from diag.evidence import Ended
 from diag.probe.diag_probe import layout
 
+if TYPE_CHECKING:
+    from diag.agent.hooks import Hooks
+
 LAST_WORDS_S = 0.2
 REMEMBERED = 4096  # ended processes, by which a link that comes late is known
 _HANDED = "wait status of an orphan handed to us"
 _SO_PEERPIDFD = 77  # include/uapi/asm-generic/socket.h, since Linux 6.5; since 6.16 also where the peer was reaped
+
+
+@dataclass(frozen=True, slots=True)
+class Rounds:
+    """What is looked at again and again, of one instance."""
+
+    hangs: HangWatch
+    history: History
 
 
 class Supervisor:
@@ -41,11 +55,10 @@ class Supervisor:
         self._orphans: dict[int, int] = {}  # pid -> wait status of a process that was handed to us
         self._overdue: dict[int, float] = {}  # pid -> when its exception is recorded without its end, monotonic
         self.ended: Ended | None = None  # how the first process ended, as soon as its status was taken
-        self._memory = MemoryWatch(attendant.target, attendant.settings.oom_watch_percent)
-        self._hangs = HangWatch(
-            attendant.target, attendant.settings.hang_after_s, attendant.record_hang, self._memory.keeping_tools
-        )
-        self._history = History(attendant.target.run_dir)
+        self._memory = MemoryWatch(attendant.settings.oom_watch_percent)
+        self._rounds = self._rounds_for(attendant)
+        self._errands = Errands()
+        self._hooks: Hooks | None = None
         self._arrivals = Arrivals()
         self._poll = select.epoll()
         self._ready: dict[int, Callable[[], None]] = {}
@@ -56,12 +69,63 @@ class Supervisor:
         self._wait_for(self._arrivals.fileno(), self._signals_arrived)
         if self._door.connected:
             self._wait_for(self._door.fileno(), self._probe_arrived)
+        self._wait_for(self._errands.fileno(), self._errands.heard)
         while self.ended is None:
             self._turn(self._patience())
         self._hear_last_words()
         self._memory.close()
-        self._hangs.close()
+        self._rounds.hangs.close()
         return self.ended
+
+    def offer(self, hooks: Hooks) -> None:
+        """Answer at these hooks from now on."""
+        self._hooks = hooks
+        for descriptor, arrived in hooks.doors():
+            self._wait_for(descriptor, arrived)
+
+    def hear(self, timeout_s: float) -> int | None:
+        """From another thread: take in all that probes have said; how many instances, None where not in time."""
+        return self._errands.ask(self._hear_all, timeout_s)
+
+    def _hear_all(self) -> int | None:
+        arrived = self._door.settle()
+        settled = self._door.settled
+        self._let_in(arrived)
+        if arrived:
+            self._turn(0)  # they may have ended
+        self._hear_everybody()
+        for process in self._processes.values():
+            self._of(process).record_events(process)
+        return self._instances() if settled else None
+
+    def _instances(self) -> int:
+        return 1
+
+    def _of(self, process: Watched) -> Attendant:
+        """Who attends this process."""
+        return self._attendant
+
+    def _rounds_for(self, attendant: Attendant) -> Rounds:
+        settings = attendant.settings
+        hangs = HangWatch(attendant.target, settings.hang_after_s, attendant.record_hang, self._memory.keeping_tools)
+        return Rounds(hangs, History(attendant.target.run_dir))
+
+    def _rounds_of(self, process: Watched) -> Rounds:
+        return self._rounds
+
+    def _all_rounds(self) -> Iterable[tuple[Rounds, Collection[Watched]]]:
+        """Each instance's, with its processes."""
+        return [(self._rounds, self._processes.values())]
+
+    def _first_of(self, process: Watched) -> Watched:
+        """The first process of its instance."""
+        self._first = self._first or process
+        return self._first
+
+    def _known(self, speaker: Watched, pid: int) -> Watched | None:
+        """The process that another one speaks of; not one that waits to be reaped: its end was recorded before."""
+        known = self._processes.get(pid)
+        return known or (self._watch(pid) if registry.start_ticks(pid) is not None else None)
 
     @property
     def has_survivors(self) -> bool:
@@ -76,12 +140,15 @@ class Supervisor:
             # An earlier one of this round may have ended it.
             if ready := self._ready.get(descriptor):
                 ready()
-        self._history.take(self._processes.values())
+        for rounds, processes in self._all_rounds():
+            rounds.history.take(processes)
         current = time.monotonic()
         for pid in [pid for pid, due in self._overdue.items() if due <= current]:
             del self._overdue[pid]
-            self._attendant.record_without_end(self._processes[pid])
-        self._hangs.tick(self._processes.values())
+            self._of(self._processes[pid]).record_without_end(self._processes[pid])
+        for rounds, processes in self._all_rounds():
+            rounds.hangs.tick(processes)
+        self._errands.run()  # last: who asks is told of all that happened before
         return bool(ready_now)
 
     def _wait_for(self, descriptor: int, ready: Callable[[], None]) -> None:
@@ -96,8 +163,9 @@ class Supervisor:
     def _patience(self) -> float:
         current = time.monotonic()
         waits = [max(0.0, due - current) for due in self._overdue.values()]
-        waits += [hangs_s] if (hangs_s := self._hangs.patience_s(current)) is not None else []
-        waits += [history_s] if (history_s := self._history.patience_s) is not None else []
+        for rounds, _ in self._all_rounds():
+            asked = (rounds.hangs.patience_s(current), rounds.history.patience_s)
+            waits += [wait_s for wait_s in asked if wait_s is not None]
         return min(waits, default=-1)
 
     def _signals_arrived(self) -> None:
@@ -147,10 +215,17 @@ class Supervisor:
         self._wait_for(self._door.fileno(), self._probe_arrived)
 
     def _probe_arrived(self) -> None:
-        for link in self._door.admit():
-            self._greet(link)
+        self._let_in(self._door.admit())
         if not self._door.alive:
             self._forget(self._door.fileno())
+
+    def _let_in(self, links: list[socket.socket]) -> None:
+        for link in links:
+            self._greet(link)
+        for inode, payload in self._door.hellos():
+            for process in self._processes.values():
+                if process.link and os.fstat(process.link.fileno()).st_ino == inode:
+                    self._of(process).greet(process, payload)
 
     def _greet(self, link: socket.socket) -> None:
         pid, uid, _ = CREDENTIALS.unpack(link.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, CREDENTIALS.size))
@@ -162,9 +237,9 @@ class Supervisor:
             return
         self._unlink(process)  # exec: a new interpreter in the same process
         link.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
-        process.link = link
+        process.link, process.uid = link, uid
         self._look_at(process)
-        self._hangs.welcome()
+        self._rounds_of(process).hangs.welcome()
         self._wait_for(link.fileno(), lambda: self._probe_spoke(process))
 
     def _watch(self, pid: int, pidfd: int | None = None) -> Watched | None:
@@ -175,18 +250,17 @@ class Supervisor:
             return None
         process = self._processes[pid] = Watched(pid, ticks or 0, pidfd)
         self._look_at(process)
-        if pid == self._child:
-            self._first = process
-        else:
+        first = self._first_of(process)
+        if process is not first:
             # The first one may have ended, with others of the instance still at the door.
             parent = self._processes.get(process.facts.parent_pid) if process.facts else None
-            process.parent = parent or self._first
+            process.parent = parent or first
         self._wait_for(pidfd, lambda: self._process_ended(process))
         return process
 
     def _look_at(self, process: Watched) -> None:
-        self._attendant.look_at(process)
-        self._memory.add(process)
+        self._of(process).look_at(process)
+        self._memory.add(process, self._of(process).target)
 
     def _unlink(self, process: Watched) -> None:
         if process.link is not None:
@@ -195,7 +269,7 @@ class Supervisor:
 
     def _probe_spoke(self, process: Watched) -> None:
         descriptor = process.link.fileno() if process.link else -1
-        self._attendant.listen(process, self._named)
+        self._of(process).listen(process, lambda pid: self._known(process, pid))
         if process.link is None:
             self._forget(descriptor)
         if process.fatal is not None and not process.recorded:
@@ -205,29 +279,24 @@ class Supervisor:
         """Whether its end is recorded: its link was still at the door then."""
         return pid in self._ended and registry.start_ticks(pid) in (None, self._ended[pid])
 
-    def _named(self, pid: int) -> Watched | None:
-        """The process that another one speaks of; not one that waits to be reaped: its end was recorded before."""
-        known = self._processes.get(pid)
-        return known or (self._watch(pid) if registry.start_ticks(pid) is not None else None)
-
     def _process_ended(self, process: Watched) -> None:
         self._forget(process.pidfd)
         # It may have lived for a moment only, with its probe still at the door.
-        for link in self._door.settle() if process.pid == self._child else self._door.admit():
-            self._greet(link)
+        self._let_in(self._door.settle() if process.pid == self._child else self._door.admit())
         self._probe_spoke(process)
-        self._attendant.look_at_remains(process)
+        attendant = self._of(process)
+        attendant.look_at_remains(process)
         process.last_look = self._memory.take(process)
-        process.hang = self._hangs.take(process)
+        process.hang = self._rounds_of(process).hangs.take(process)
         ended = self._how_it_ended(process)
         if ended.signal is not None and process.frozen is None:
             self._hear_everybody()  # who sent the signal has said so before
         if process.pid == self._child:
             self.ended = ended
-        self._attendant.record_events(process)
-        self._attendant.record_end(process, ended)
+        attendant.record_events(process)
+        attendant.record_end(process, ended)
         self._unlink(process)
-        self._attendant.let_go(process)
+        attendant.let_go(process)
         del self._processes[process.pid]
         self._remember(process)
         self._overdue.pop(process.pid, None)

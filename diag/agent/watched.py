@@ -48,6 +48,7 @@ class Watched:
     pidfd: int
     parent: Watched | None = None
     link: socket.socket | None = None
+    uid: int | None = None  # whose the process was when its probe connected
     box_path: Path | None = None
     facts: ProcessFacts | None = None
     missing: tuple[Missing, ...] = ()
@@ -95,7 +96,7 @@ class Watched:
         """Its end is recorded, and nobody needs the black box any more."""
         paths = [self.history_path]
         if self.box_path is not None:
-            paths += [self.box_path, registry.claim_path(self.box_path)]
+            paths += [self.box_path, registry.claim_path(self.box_path), registry.read_path(self.box_path)]
         for path in filter(None, paths):
             with contextlib.suppress(OSError):
                 path.unlink()

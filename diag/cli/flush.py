@@ -22,10 +22,17 @@ from diag.upload.pace import Pace
 from diag.upload.stores import open_store
 from diag.upload.uploader import Drained, drain_out
 
+DEADLINE_HELP = "With --agent: how long the store may take, in seconds; 3 by default."
+
 
 @click.command()
 @click.option("--json", "as_json", is_flag=True, help="The account as an object, for programs.")
-def flush(as_json: bool) -> None:
+@click.option(
+    "--agent", metavar="[WHERE]", is_flag=False, flag_value="", help="Have an agent do it: its socket, or an instance."
+)
+@click.option("--pre-stop", is_flag=True, help="With --agent: `diag agent` ends afterwards.")
+@click.option("--deadline", "deadline_s", type=click.FloatRange(0, 600), default=3.0, metavar="S", help=DEADLINE_HELP)
+def flush(as_json: bool, agent: str | None, pre_stop: bool, deadline_s: float) -> None:
     """Send what waits in the spool to the store now, and say where every capture is.
 
     First whatever a killed agent left behind is found and finished; what another diag is sending just now is waited
@@ -35,9 +42,13 @@ def flush(as_json: bool) -> None:
     Examples:
       diag flush
       diag flush --json | jq .pending
+      diag flush --agent --deadline 2      before an instance is frozen: what agents have in memory, too
       DIAG_STORE=https://viewer.example DIAG_TOKEN=… diag flush
     """
     settings = config.load()
+    if agent is not None or pre_stop:
+        _ask(settings, agent or "", pre_stop=pre_stop, deadline_s=deadline_s, as_json=as_json)
+        return
     store = open_store(settings.store_url, settings.token, Pace.of(settings))
     recovered, trouble = _recover(settings)
     known = spools(settings)
@@ -57,6 +68,22 @@ def flush(as_json: bool) -> None:
         _show(account, drained, recovered, store.url)
         _tell(before, store.clock_ahead_s)
     _finish(each, drained, trouble)
+
+
+def _ask(settings: Settings, where: str, *, pre_stop: bool, deadline_s: float, as_json: bool) -> None:
+    """Have the agent make everything durable, and deliver what the time allows."""
+    from diag.agent import calling, hooks
+
+    path = calling.hooks_of(settings, where)
+    said = calling.call(path, hooks.PRE_STOP if pre_stop else hooks.PRE_FREEZE, deadline_s)
+    if as_json:
+        print_json(said)
+    else:
+        _show(Account(**{name: said[name] for name in Account.__slots__}), Drained(), 0, "")
+    if not said["durable"]:
+        raise DiagError(" ".join(said["unfinished"]), "Ask again, with a longer --deadline.")
+    if not said["delivered"]:
+        raise NotUploaded(" ".join(said["unfinished"]) or "Something waits in the spool.")
 
 
 def _recover(settings: Settings) -> tuple[int, DiagError | None]:

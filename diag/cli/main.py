@@ -13,6 +13,7 @@ from diag.errors import DiagError
 
 COMMANDS = {
     "run": "diag.cli.run:run",
+    "agent": "diag.cli.agent:agent",
     "report": "diag.cli.report:report",
     "stacks": "diag.cli.stacks:stacks",
     "profile": "diag.cli.profile:profile",

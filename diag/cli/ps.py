@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
-from pathlib import PurePosixPath
 from typing import Any
 
 import click
@@ -15,15 +14,14 @@ import click
 from diag import config
 from diag.agent import registry
 from diag.agent.containers import Container, Containers
+from diag.agent.naming import SHOWN_RUNTIMES, program_of
 from diag.agent.registry import Target
 from diag.cli import family
-from diag.collectors.proc import Listed, command_of, start_time
+from diag.collectors.proc import Listed, start_time
 from diag.collectors.runtime import runtime_of
 from diag.config import Settings
 from diag.errors import NoSuchInstance
 from diag.model import now, stamp
-
-SHOWN_RUNTIMES = ("python", "node")
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,35 +97,12 @@ def list_rows(settings: Settings) -> Iterator[Row]:
 def _row(process: Listed, containers: Containers, target: Target | None, depth: int) -> Iterable[Row]:
     try:
         runtime = runtime_of(process.pid)
-        name = target.name if target and not depth else _program(process)
+        name = target.name if target and not depth else program_of(process.pid, process.name)
     except NoSuchInstance:
         return  # it ended since the listing
     linked = target is not None and registry.black_box(target.run_dir, process.pid) is not None
     started = start_time(process.start_ticks)
     yield Row(process, name, runtime or "unknown", linked, started, target, depth, containers.of(process.pid))
-
-
-def _program(process: Listed) -> str:
-    """What a person would call it: the script or module of an interpreter, else the process's own name."""
-    words = command_of(process.pid)
-    if not words or " " in words[0] or not PurePosixPath(words[0]).name.startswith(SHOWN_RUNTIMES):
-        return process.name
-    return _script(words) or process.name
-
-
-def _script(words: Sequence[str]) -> str | None:
-    """`app.py` of `python -X dev app.py`, `http.server` of `python -m http.server`, `python -c` where there is none."""
-    rest = iter(words[1:])
-    for word in rest:
-        if word == "-m":
-            return next(rest, None)
-        if word in ("-c", "-e", "-p"):
-            return f"{PurePosixPath(words[0]).name} {word}"
-        if word in ("-X", "-W", "-r", "--require"):
-            next(rest, None)
-        elif not word.startswith("-"):
-            return PurePosixPath(word).name or word
-    return None
 
 
 def show(rows: list[Row]) -> None:

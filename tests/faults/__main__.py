@@ -69,7 +69,7 @@ def _run(chosen: Sequence[Fault], pythons: Mapping[str, str], under: Under, *, s
                 started.append((fault, {v: pool.submit(run, fault, path, library, under) for v, path in where.items()}))
             for fault, trials in started:
                 outcomes = {version: trial.result() for version, trial in trials.items()}
-                print(table.row(fault, outcomes, pythons), flush=True)
+                print(table.row(fault, outcomes, pythons, joined=under.joined), flush=True)
                 wrong += table.differences(fault, outcomes)
     finally:
         shutil.rmtree(folder)

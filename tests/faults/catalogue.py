@@ -31,13 +31,18 @@ def _of(family: str) -> Iterator[Fault]:
 
 def _fault(family: str, prelude: str, kind: Mapping[str, Any]) -> Fault:
     values = dict(kind)
-    wanted = [dict(left) for left in values.pop("left")]
-    left = tuple(one for entry in wanted for one in [Left(**_without_times(entry))] * entry.get("times", 1))
+    left = _left(values.pop("left"))
+    if "joined" in values:
+        values["joined"] = _left(values["joined"])
     if "code" in values:
         values["code"] = prelude + values["code"]
     if "command" in values:
         values["command"] = tuple(values["command"])
     return Fault(family=family, left=left, **values)
+
+
+def _left(entries: list[Mapping[str, Any]]) -> tuple[Left, ...]:
+    return tuple(one for entry in entries for one in [Left(**_without_times(entry))] * entry.get("times", 1))
 
 
 def _without_times(entry: Mapping[str, Any]) -> dict[str, Any]:

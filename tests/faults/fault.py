@@ -29,7 +29,8 @@ class Fault:
     `left` are the records wanted, in any order. Where `talks` is set what it writes is another text each time (pids,
     times, threads that finish first) and is not compared. `own` means the Python that diag runs with, and what is
     installed there; `root` that the program has to be root; `needs` names a file without which this kind is not there;
-    `bare` that in a container less is known of it.
+    `bare` that in a container less is known of it. `joined` are the records of an instance that joined a `diag agent`,
+    where that, as nobody's parent, leaves others.
     """
 
     family: str
@@ -46,6 +47,11 @@ class Fault:
     root: bool = False
     needs: str = ""
     bare: bool = False
+    joined: tuple[Left, ...] | None = None
+
+    def wanted(self, *, joined: bool) -> tuple[Left, ...]:
+        """The records that are wanted under `diag run`, or of an instance that joined a `diag agent`."""
+        return self.left if self.joined is None or not joined else self.joined
 
     @property
     def full_name(self) -> str:

@@ -42,22 +42,24 @@ def content(folder: Path) -> dict[str, str]:
 
 
 def broken(
-    machine: Machine, fault: Fault, bare: Seen, watched: Seen, got: Sequence[Got], *, killed: bool
+    machine: Machine, fault: Fault, bare: Seen, watched: Seen, got: Sequence[Got], *, killed: bool, joined: bool
 ) -> Iterator[str]:
-    """A sentence for each other invariant that does not hold. With `killed` nobody was there to pass on a status."""
+    """A sentence for each other invariant that does not hold. With `killed` nobody was there to pass on a status; who
+    `joined` ends as without us, and the agent has a stderr of its own."""
+    crashes = sum(one.manifest["kind"] == "crash" for one in got)
     if killed:
         yield from _unharmed(fault, bare, watched)
     else:
-        yield from _transparent(fault, bare, watched, crashes=sum(one.manifest["kind"] == "crash" for one in got))
+        yield from _transparent(fault, bare, watched, lines=0 if joined else crashes, joined=joined)
     yield from _whole(machine, got)
     yield from _private(machine)
     yield from _counted(machine, got)
 
 
-def _transparent(fault: Fault, bare: Seen, watched: Seen, crashes: int) -> Iterator[str]:
+def _transparent(fault: Fault, bare: Seen, watched: Seen, *, lines: int, joined: bool) -> Iterator[str]:
     if HANGS in (bare.ended.status, watched.ended.status):
         yield f"I2: it hangs {'also without diag' if bare.ended.status == HANGS else 'with diag'}"
-    status = bare.ended.status if bare.ended.status >= 0 else 128 - bare.ended.status
+    status = bare.ended.status if bare.ended.status >= 0 or joined else 128 - bare.ended.status
     if watched.ended.status != status:
         yield f"I1: exit status {watched.ended.status}, without diag {status}"
     if watched.ended.stdout != bare.ended.stdout and not fault.talks:
@@ -67,8 +69,8 @@ def _transparent(fault: Fault, bare: Seen, watched: Seen, crashes: int) -> Itera
     rest = _VARIES.sub("0x", _OURS.sub("", said))
     if rest != theirs and not fault.talks:
         yield f"I1: stderr {rest[-500:]!r}, without diag {theirs[-500:]!r}"
-    if len(ours) != crashes:
-        yield f"I1: {len(ours)} lines of ours for {crashes} crashes: {ours}"
+    if len(ours) != lines:
+        yield f"I1: {len(ours)} lines of ours instead of {lines}: {ours}"
     yield from _same_files(bare, watched)
 
 

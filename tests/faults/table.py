@@ -17,15 +17,15 @@ def head(versions: Collection[str]) -> str:
     return f"{'kind':{_KIND}} {'wanted':{_LEFT}} " + " ".join(f"{version:{_CELL}}" for version in versions)
 
 
-def row(fault: Fault, outcomes: Mapping[str, Outcome], versions: Collection[str]) -> str:
+def row(fault: Fault, outcomes: Mapping[str, Outcome], versions: Collection[str], *, joined: bool) -> str:
     """One kind: levels and causes wanted, and for each Python the exit status and the levels got."""
     cells = " ".join(f"{_cell(outcomes.get(version)):{_CELL}}" for version in versions)
-    return f"{fault.full_name:{_KIND}} {wanted(fault):{_LEFT}} {cells}"
+    return f"{fault.full_name:{_KIND}} {wanted(fault, joined=joined):{_LEFT}} {cells}"
 
 
-def wanted(fault: Fault) -> str:
+def wanted(fault: Fault, *, joined: bool = False) -> str:
     """`FULL exception`, `2 NATIVE abort`, or `nothing`."""
-    counted = Counter(f"{left.level} {left.cause}" for left in fault.left)
+    counted = Counter(f"{left.level} {left.cause}" for left in fault.wanted(joined=joined))
     return ", ".join(f"{count} {what}" if count > 1 else what for what, count in counted.items()) or "nothing"
 
 

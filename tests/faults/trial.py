@@ -6,7 +6,7 @@ import shutil
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import reduce
@@ -83,9 +83,9 @@ def run(fault: Fault, python: str, library: str, under: Under) -> Outcome:
         if any(machine.state.glob("spool/pending/**/manifest.json")):
             machine.diag("flush")  # an agent has a second to deliver; on a loaded machine the next diag goes on
         got, wrong = _read(machine)
-        wrong += _too_many(fault, got) if under.degrades else _differences(fault, got)
+        wrong += _too_many(fault, got) if under.degrades else _differences(fault.wanted(joined=under.joined), got)
         wrong += behind
-        wrong += invariants.broken(machine, fault, bare, watched, got, killed=under.degrades)
+        wrong += invariants.broken(machine, fault, bare, watched, got, killed=under.degrades, joined=under.joined)
         return Outcome(watched.ended.status, got, tuple(wrong))
 
 
@@ -124,10 +124,10 @@ def _run(fault: Fault, machine: Machine, start: Callable[[Path], Ended]) -> inva
     return invariants.Seen(ended, invariants.content(folder), invariants.content(machine.home / "tmp"))
 
 
-def _differences(fault: Fault, got: tuple[Got, ...]) -> Iterator[str]:
+def _differences(left: Sequence[Left], got: tuple[Got, ...]) -> Iterator[str]:
     """Which records are wanted and not there, and which are there and not wanted."""
     rest = list(got)
-    for wanted in fault.left:
+    for wanted in left:
         found = next((one for one in rest if one.fits(wanted)), None)
         if found is None:
             yield f"wanted {wanted.level} {wanted.cause} {wanted.confidence} {wanted.says!r} {wanted.lacks!r}"

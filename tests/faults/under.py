@@ -1,4 +1,5 @@
-"""What the machine is like while a program ends: as ever, a container, a full disk, or an agent that is killed."""
+"""What the machine is like while a program ends: as ever, a container, a full disk, an agent that is killed, or one
+that is nobody's parent."""
 
 from __future__ import annotations
 
@@ -12,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from instances import DIAG, Ended, Machine
+from joined import joining, place, start_agent, stop
 from machine import TIMEOUT_S, need
 
 from faults import residue
@@ -31,6 +33,7 @@ class Under:
 
     run: Callable[[Machine, list[str], float, Path], Ended]
     degrades: bool = False
+    joined: bool = False  # to a `diag agent`
 
 
 def _as_ever(machine: Machine, command: list[str], lasts_s: float, folder: Path) -> Ended:
@@ -66,11 +69,29 @@ def _with_a_killed_agent(machine: Machine, command: list[str], lasts_s: float, f
     return Ended(process.returncode, stdout, stderr)
 
 
+def _joined(machine: Machine, command: list[str], lasts_s: float, folder: Path) -> Ended:
+    """It joins a `diag agent`, which ends when nobody of it lives."""
+    agent = start_agent(machine)
+    variables = joining(machine)
+    if theirs := machine.environment.get("PYTHONPATH"):
+        variables["PYTHONPATH"] += f":{theirs}"
+    try:
+        ended = machine.run(*command, run=False, cwd=folder, start_new_session=True, env=variables)
+        end = time.monotonic() + TIMEOUT_S
+        while any(machine.home.glob("run/diag/*/instance.json")) and time.monotonic() < end:
+            time.sleep(0.01)  # a daemon, or a worker that dies later
+    finally:
+        stop(agent)
+        shutil.rmtree(place(machine))  # it stays for the next agent, which does not come
+    return ended
+
+
 WAYS = {
     "diag": Under(_as_ever),
     "container": Under(_in_a_container),
     "full-disk": Under(_on_a_full_disk),
     "killed-agent": Under(_with_a_killed_agent, degrades=True),
+    "agent": Under(_joined, joined=True),
 }
 
 

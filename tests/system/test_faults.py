@@ -28,6 +28,12 @@ def test_it_holds_where_it_is_hard(under: str) -> None:
     assert _kinds("--sample", "--under", under, "--only", "signals") > 20
 
 
+@pytest.mark.timeout(LIMIT_S + 60)
+def test_who_joined_an_agent_leaves_the_same_but_for_what_a_parent_knows() -> None:
+    """A sample of it, with `diag agent` in the place of `diag run`."""
+    assert _kinds("--sample", "--under", "agent", "--only", "processes: a") >= 8
+
+
 def _kinds(*arguments: str) -> int:
     """How many kinds a run of the catalogue tried, all of them as wanted."""
     if os.geteuid() != 0:

@@ -30,6 +30,7 @@ FENCE = re.compile(r"^```.*?^```$", re.MULTILINE | re.DOTALL)
 PAGE_OF = {
     "tcpdump": "packets.md",
     "run": "catching-crashes.md",
+    "agent": "agent.md",
     "report": "live-reports.md",
     "stacks": "stacks.md",
     "profile": "profiling.md",

@@ -110,6 +110,15 @@ class Link:
         except OSError:
             pass
 
+    def is_left(self):
+        """Whether the agent has hung up. What it has said and nobody has read yet stays where it is."""
+        try:
+            return not self._sock.recv(1, _socket.MSG_PEEK | _socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            return False
+        except OSError:
+            return True
+
     def close(self):
         """Let go of the socket; in a fork this leaves the parent's end open."""
         if self.is_ours():

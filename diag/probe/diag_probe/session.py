@@ -35,23 +35,27 @@ class Session:
         self._left_with = None
         self._reserve = None
         self._second, self._noted, self._suppressed = 0, 0, 0
+        self._turns = [None]
 
     def open(self, forked):
         """Connect and make the box; whether the agent is there."""
         self._died_of = self._left_with = None
+        self._turns = [None]
         self.link = link.connect(self.path)
         if self.link is None:
             return False
         self.box = blackbox.create(os.path.dirname(self.path) + "/" + layout.BOX_FOLDER)
         self._reserve = mmap(-1, RESERVE, flags=MAP_PRIVATE | MAP_ANONYMOUS)
         self.header.update(_own_facts(), forked=forked)
-        name = None
         if self.box is not None:
             self.box.on_heap = self.renew
             self.box.write_header(self.header)
             self.box.write_heap(look_at_heap())  # of a program without requests and exceptions, the only look
-            name = self.box.name
-        hello = {"v": 1, "box": name, "pid": os.getpid(), "forked": forked}
+        return self._greet()
+
+    def _greet(self):
+        name = None if self.box is None else self.box.name
+        hello = {"v": 1, "box": name, "pid": os.getpid(), "forked": self.header["forked"]}
         return self.link.tell(layout.HELLO + dumps(hello, 4))
 
     def close(self):
@@ -63,8 +67,15 @@ class Session:
         self.link = self.box = None
 
     def renew(self):
-        """Link again, with a new box, where the program closed our descriptor or took its number for itself."""
-        if self.link is None or self.link.is_ours():
+        """Link again, with a new box, where the program closed our descriptor or took its number for itself.
+
+        Where the agent has ended, and another serves in its place, the box stays: requests stand in it.
+        """
+        if self.link is None:
+            return
+        if self.link.is_ours():
+            if self.link.is_left():
+                self._join_again()
             return
         if self.box is not None:
             self.box.mark(layout.RELINKED)
@@ -72,6 +83,21 @@ class Session:
         if not self.open(self.header["forked"]):
             self.close()
         self.on_new_link()
+
+    def _join_again(self):
+        try:
+            turn = self._turns.pop()  # one thread at a time; the others do not wait
+        except IndexError:
+            return
+        try:
+            found = link.connect(self.path)
+            if found is not None:
+                left, self.link = self.link, found
+                self.on_new_link()  # before the number is free for others
+                left.close()
+                self._greet()
+        finally:
+            self._turns.append(turn)
 
     def set_header(self, name, value):
         """Change one entry of the box's header."""
