@@ -10,6 +10,7 @@ import sys
 import warnings
 from pathlib import Path
 
+from diag.agent.go_trace import VARIABLE, GoTrace
 from diag.agent.guard import FLUSH, FLUSHED, UNHEARD, Guard, StderrTail, why_not_relayed
 from diag.agent.node_options import REPORT_NAME, ReportLines
 from diag.probe.diag_probe import layout
@@ -25,8 +26,9 @@ class Door:
     A run folder that cannot be made costs the probe (`no_probe` says why), never the start: the instance comes first.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, go: bool = False) -> None:
         self.folder = folder
+        self.is_go = go  # the command is a Go program
         self._tail = StderrTail()
         self.no_tail = why_not_relayed()
         self.no_probe: str | None = None
@@ -87,7 +89,8 @@ class Door:
                     with contextlib.suppress(OSError):
                         os.close(number)
             lines = ReportLines(self.folder / REPORT_NAME)
-            Guard(self._listener, theirs, self._stderr_reader, self._tail, lines).run()
+            go = GoTrace(hush=VARIABLE not in os.environ) if self.is_go else None
+            Guard(self._listener, theirs, self._stderr_reader, self._tail, lines, go).run()
         finally:
             os._exit(1)
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from faults.fault import Fault, Left
 
-FAMILIES = ("exceptions", "exits", "signals", "native", "limits", "processes", "servers", "hangs", "starts", "node")
+FAMILIES = tuple("exceptions exits signals native limits processes servers hangs starts node go".split())
 
 
 def faults() -> tuple[Fault, ...]:
