@@ -79,6 +79,12 @@ def published(settings: Settings) -> list[Target]:
     return [target for target in found if target is not None]
 
 
+def in_folder(folder: Path) -> list[Target]:
+    """The instance whose run folder this is, if it is one."""
+    target = _load(folder / FILE_NAME)
+    return [target] if target is not None else []
+
+
 def running(settings: Settings) -> list[Target]:
     """The instances whose first process still runs, oldest first."""
     living = [target for target in published(settings) if alive(target.pid, target.start_ticks)]

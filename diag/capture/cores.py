@@ -15,7 +15,7 @@ from diag.collectors.core_file import Core, SignalInfo
 from diag.config import Settings
 from diag.errors import UsageError
 from diag.evidence import Ended, Evidence, Fault, ProcessFacts
-from diag.model import Cost, Instance, Missing, new_capture_id
+from diag.model import Cost, Instance, Missing, new_capture_id, now, stamp
 from diag.report.elf import build_id
 
 _PAGE_FAULT, _PROTECTION_FAULT, _ALIGNMENT, _SIMD_ERROR = 14, 13, 17, 19  # arch/x86/include/asm/trapnr.h
@@ -23,6 +23,7 @@ _SI_KERNEL = 0x80
 _BUS_ADRALN = 1
 # What the kernel says why (sigaction(2)), as the processor's trap; the first of SIGFPE's codes are integer errors.
 _INTEGER_ERRORS = (1, 2)
+_IN_PROC = ("header", "header.commandLine", "resourceUsage", "environmentVariables", "sharedObjects")
 
 
 def evidence_of(path: Path, executable: Path | None, settings: Settings, *, with_locals: bool = False) -> Evidence:
@@ -49,6 +50,29 @@ def evidence_of(path: Path, executable: Path | None, settings: Settings, *, with
         ended=_ended(core) if core.signal or not core.threads else None,
         incomplete=(*core.missing, *missing, *stacks.missing, *_never_there()),
         cost=Cost(0.0, sum(os.times()[:4]) - cpu, time.monotonic() - began),
+    )
+
+
+def with_process(evidence: Evidence, facts: ProcessFacts, missing: tuple[Missing, ...]) -> Evidence:
+    """The same, with what /proc says of the process while the kernel waits with it for whoever takes its core."""
+    names = {task.thread_id: task.name for task in facts.tasks}
+    moment = now()
+    gaps = [gap for gap in evidence.incomplete if gap.section not in (*_IN_PROC, *(gap.section for gap in missing))]
+    return replace(
+        evidence,
+        time=moment,
+        capture_id=new_capture_id(moment),
+        instance=replace(
+            evidence.instance,
+            name=facts.name,
+            service=evidence.instance.service if evidence.instance.service != evidence.instance.name else facts.name,
+            pid=facts.pid,
+            instance_id=f"{evidence.instance.host}/{facts.pid}",
+            start_time=stamp(facts.start_time),
+        ),
+        process=replace(facts, maps=facts.maps or (evidence.process.maps if evidence.process else ())),
+        threads=tuple(replace(thread, name=names.get(thread.thread_id)) for thread in evidence.threads),
+        incomplete=(*gaps, *missing),
     )
 
 
