@@ -35,13 +35,14 @@ def evidence_of(path: Path, executable: Path | None, settings: Settings, *, with
     if executable is not None and not executable.is_file():
         raise UsageError(f"{executable} is no file.", "Name the program that died with --exe, or leave it out.")
     core = core_file.read(path)
+    runtime = core_stacks.runtime_of(core)  # by the names that its files had
     core, program, missing = _matched(core, executable)
-    stacks = core_stacks.read(core, program, with_locals=with_locals)
+    stacks = core_stacks.read(core, program, python=runtime.startswith("python"), with_locals=with_locals)
     moment = datetime.fromtimestamp(path.stat().st_mtime, UTC)
     return Evidence(
         capture_id=new_capture_id(),
         time=moment,
-        instance=_instance(core, settings),
+        instance=_instance(core, settings, runtime),
         trigger="signal" if core.signal or not core.threads else "api",
         level=None if core.threads and not core.signal else "NATIVE" if core.threads else "OUTSIDE",
         process=_facts(core, moment),
@@ -124,7 +125,7 @@ def _renamed(core: Core, names: dict[str, str]) -> Core:
     return replace(core, maps=maps, executable=executable)
 
 
-def _instance(core: Core, settings: Settings) -> Instance:
+def _instance(core: Core, settings: Settings, runtime: str) -> Instance:
     name = core.name or "unknown"
     host = os.uname().nodename
     return Instance(
@@ -134,7 +135,7 @@ def _instance(core: Core, settings: Settings) -> Instance:
         host=host,
         pid=core.pid,
         start_time="",
-        runtime=core_stacks.runtime_of(core),
+        runtime=runtime,
     )
 
 

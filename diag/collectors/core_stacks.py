@@ -46,17 +46,17 @@ def runtime_of(core: Core) -> str:
     return "node" if core.executable.endswith(("/node", "/nodejs")) else "native"
 
 
-def read(core: Core, executable: str | None, *, with_locals: bool = False) -> CoreStacks:
+def read(core: Core, executable: str | None, *, python: bool, with_locals: bool = False) -> CoreStacks:
     """All threads of the core. `executable` is the file that it ran; without it only eu-stack's guess is to be had."""
     missing: list[Missing] = []
     native = _take(missing, "nativeStack", lambda: _native(core, executable))
-    python = {}
-    if runtime_of(core).startswith("python"):
-        python = _take(missing, "pythonStack", lambda: _python(core, executable, with_locals))
+    spoken = {}
+    if python:
+        spoken = _take(missing, "pythonStack", lambda: _python(core, executable, with_locals))
     found = []
     for number, thread in enumerate(core.threads):
-        frames = _joined(native.get(thread.thread_id), python.get(thread.thread_id)) or tuple(_by_register(thread))
-        gil = python[thread.thread_id].holds_gil if thread.thread_id in python else None
+        frames = _joined(native.get(thread.thread_id), spoken.get(thread.thread_id)) or tuple(_by_register(thread))
+        gil = spoken[thread.thread_id].holds_gil if thread.thread_id in spoken else None
         found.append(Thread(thread.thread_id, crashed=not number and bool(core.signal), holds_gil=gil, frames=frames))
     bare = sum(1 for thread in found if len(thread.frames) < 2)
     if bare and not missing:
