@@ -11,6 +11,7 @@ import click
 
 from diag import config
 from diag.agent import blackbox, history, registry
+from diag.agent.node_live import with_node
 from diag.agent.registry import Target
 from diag.capture import cores, reports
 from diag.capture.reports import Prepared
@@ -142,7 +143,7 @@ def _look_at_one(target: Target, depth: Depth) -> Evidence:
         labels=target.labels,
     )
     evidence = look(instance, witness=blackbox.read(box) if box else None, depth=depth)
-    evidence = ask_inside(evidence, target.run_dir, None)
+    evidence = ask_inside(with_node(evidence), target.run_dir, None)
     if target.run_dir is not None and (ticks := registry.start_ticks(target.pid)) is not None:
         evidence = replace(evidence, samples=history.read(registry.history_path(target.run_dir, target.pid, ticks)))
     return replace(evidence, instance=replace(evidence.instance, parent=_parent(target, evidence)))
