@@ -40,7 +40,6 @@ class Crash:
 
     pid: int
     signal: int
-    uid: int
 
 
 def main(options_path: str, words: list[str]) -> None:
@@ -48,7 +47,7 @@ def main(options_path: str, words: list[str]) -> None:
     occupy_output()
     options, environment = read_options(Path(options_path))
     settings = config.load(environ=environment)
-    crash = Crash(*(int(word) for word in words[:3]))
+    crash = Crash(*(int(word) for word in words[:2]))
     try:
         outcome = handle(crash, settings, options, core=0)
     except DiagError as error:
@@ -63,8 +62,6 @@ def handle(crash: Crash, settings: Settings, options: Options, *, core: int) -> 
 
     A process that an agent watches has its record from there, so none is made of it. Raises DiagError.
     """
-    if options.only_uid is not None and crash.uid != options.only_uid:
-        return "left alone: another user's"
     with ProcFolder(crash.pid) as folder:
         variables = parse_environment(folder.read("environ"))
         facts, missing = proc.read_process(crash.pid)

@@ -22,7 +22,7 @@ PATTERN, PIPE_LIMIT = "core_pattern", "core_pipe_limit"
 _LONGEST = 127  # CORENAME_MAX_SIZE, with its end
 _HANDLER, _BEFORE, _OPTIONS = "core", "core.before.json", "core.options.json"
 _PLACES = "%P %s %u"  # pid as the first pid namespace counts it, signal, real uid
-_TOGETHER = 8
+_TOGETHER = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +59,7 @@ def install(settings: Settings, options: Options = Options()) -> None:
     before = {PATTERN: _get(PATTERN), PIPE_LIMIT: _get(PIPE_LIMIT), "ours": ours}
     _write(folder / _BEFORE, json.dumps(before), 0o600)
     _write(folder / _OPTIONS, json.dumps({"options": asdict(options), "environment": _environment(settings)}), 0o600)
-    _write(folder / _HANDLER, _script(folder), 0o700)
+    _write(folder / _HANDLER, _script(folder, options.only_uid), 0o700)
     # Without a limit the kernel does not wait for the handler, and the process is gone while it is read.
     if int(before[PIPE_LIMIT]) < 1:
         _set(PIPE_LIMIT, str(_TOGETHER))
@@ -115,11 +115,12 @@ def _environment(settings: Settings) -> dict[str, str]:
     return {**kept, **{name: str(value) for name, value in named.items()}}
 
 
-def _script(folder: Path) -> str:
-    # -P: nothing is imported from wherever the kernel starts it.
+def _script(folder: Path, only_uid: int | None) -> str:
+    # -P: nothing is imported from wherever the kernel starts it. Others' crashes are let go before anything is.
     return (
         f"#!{sys.executable} -P\n"
         f"import sys\n"
+        f"if {only_uid!r} not in (None, int(sys.argv[3])): sys.exit()\n"
         f"sys.path.insert(0, {str(Path(__file__).parents[2])!r})\n"
         f"from diag.agent.core_handler import main\n"
         f"main({str(folder / _OPTIONS)!r}, sys.argv[1:])\n"

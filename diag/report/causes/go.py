@@ -15,7 +15,7 @@ _MEANINGS: tuple[tuple[str, Cause, str], ...] = (
     (
         r"all goroutines are asleep - deadlock!",
         "deadlock",
-        "Deadlock: all goroutines wait, and nobody is left to wake one",
+        "Deadlock",
     ),
     (r"concurrent map ", "concurrent-map", "Two goroutines used one map at the same time"),
     (r"stack overflow", "recursion", "A function called itself too deeply"),
@@ -47,7 +47,8 @@ def judge(report: Json) -> dict[str, Any]:
     for pattern, cause, meaning in _MEANINGS:
         if re.match(pattern, exception["message"]):
             waits = _waits(report) if cause == "deadlock" else []
-            sentence = f"{meaning}{where} ({summary(exception)})."
+            said = exception["message"].partition("\n")[0].rstrip("!.")
+            sentence = f"{meaning}{where}: {said}."
             return verdict(cause, sentence, HIGH, [*evidence, *waits])
     cause = "panic" if exception["type"] == "panic" else "fault"
     return verdict(cause, f"{summary(exception)}{where}.", HIGH, evidence)
