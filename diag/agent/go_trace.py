@@ -24,11 +24,11 @@ _HEADER_START = b"goroutine "
 
 def is_go_file(path: str | None) -> bool:
     """Whether this is a program that Go's linker made: it has a note of Go's."""
-    if path is None:
+    if path is None or not os.path.isfile(path):  # noqa: PTH113  pathlib is not loaded before the command runs
         return False
     try:
-        with open(path, "rb") as file:  # noqa: PTH123  a program, which the kernel has started or is to start
-            head = file.read(_HEAD_READ) if os.path.isfile(path) else b""  # noqa: PTH113
+        with open(path, "rb") as file:  # noqa: PTH123
+            head = file.read(_HEAD_READ)
     except OSError:
         return False
     return head.startswith(b"\x7fELF") and _NOTE in head

@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from diag.errors import NotACore
+from diag.errors import CannotAttach, NotACore
 from diag.model import Missing
 
 NOTES_READ = 64 * 1024 * 1024  # of a process with 10,000 threads, 30 MB
@@ -126,9 +126,11 @@ class CoreElf:
 
 @contextmanager
 def opened(path: Path) -> Iterator[CoreElf]:
-    """The core file, open. Raises NotACore."""
+    """The core file, open. Raises NotACore, CannotAttach."""
     try:
         file = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    except PermissionError:
+        raise CannotAttach(f"{path} cannot be read by this user.", "Run as the file's owner, or as root.") from None
     except OSError as error:
         raise NotACore(f"{path} cannot be read: {error.strerror}.", "") from error
     try:
