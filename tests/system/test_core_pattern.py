@@ -11,6 +11,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -57,14 +58,20 @@ def settings(home: Path) -> Settings:
 
 
 @pytest.fixture
-def die(tmp_path: Path) -> Callable[..., tuple[int, int]]:
+def open_folder() -> Iterator[Path]:
+    """A folder that every user may pass; pytest's own are closed again by each pytest that starts on this machine."""
+    folder = Path(tempfile.mkdtemp(prefix="dg", dir="/tmp"))
+    folder.chmod(0o755)
+    yield folder
+    shutil.rmtree(folder)
+
+
+@pytest.fixture
+def die(open_folder: Path) -> Callable[..., tuple[int, int]]:
     """Runs a program as the user until it dies; returns its pid and its status."""
-    folder = tmp_path / "work"
+    folder = open_folder / "work"
     folder.mkdir()
     os.chown(folder, UID, UID)
-    for parent in folder.parents:
-        if parent.owner() == "root" and parent not in (Path("/"), Path("/tmp")):
-            parent.chmod(parent.stat().st_mode | 0o011)
 
     def run(*command: str, **options: Any) -> tuple[int, int]:
         child = subprocess.Popen(
@@ -76,9 +83,9 @@ def die(tmp_path: Path) -> Callable[..., tuple[int, int]]:
 
 
 @pytest.fixture
-def dying(tmp_path: Path) -> str:
+def dying(open_folder: Path) -> str:
     """A C program that reads a NULL pointer."""
-    path = tmp_path / "dying"
+    path = open_folder / "dying"
     subprocess.run([need("gcc"), "-g", "-O0", "-pthread", "-o", path, PROGRAMS / "dying.c"], check=True)
     return str(path)
 
