@@ -75,16 +75,11 @@ def handle(crash: Crash, settings: Settings, options: Options, *, core: int) -> 
     with _taken(core, settings, options) as path:
         evidence = cores.evidence_of(path, Path(f"/proc/{crash.pid}/exe"), settings, with_locals=settings.locals)
         evidence = _with_links(cores.with_process(evidence, facts, missing), watched, crash.pid)
-        if earlier:
-            sentence = f"{earlier} earlier crashes of this program were counted, and not recorded"
-            assert evidence.ended is not None
-            ended = replace(evidence.ended, evidence=(*evidence.ended.evidence, sentence))
-            evidence = replace(evidence, ended=ended)
-        capture = reports.record(evidence, settings=settings, kind="crash")
+        prepared = reports.prepare(evidence, settings=settings, kind="crash")
+        reports.keep(replace(prepared, capture=replace(prepared.capture, repeats=earlier)), settings=settings)
         if options.keep_cores:
-            kept = settings.state_dir / "cores" / f"{capture.capture_id}.core"
-            path.rename(kept)
-        return f"recorded as {capture.capture_id}"
+            path.rename(settings.state_dir / "cores" / f"{evidence.capture_id}.core")
+        return f"recorded as {evidence.capture_id}"
 
 
 def occupy_output() -> None:
