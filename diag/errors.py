@@ -69,6 +69,12 @@ class Busy(DiagError):
     help_text = "Wait until it has ended, and ask again."
 
 
+class NotACore(DiagError):
+    """The file is no core file that can be read."""
+
+    help_text = "Name the file that the kernel, systemd-coredump or gcore wrote (`file PATH` says what it is)."
+
+
 class ToolFailed(DiagError):
     """A program that this capture ran ended with an error or ran out of time."""
 

@@ -174,7 +174,8 @@ class ProcessFacts:
 
     `limits` maps the kernel's names ("Max open files", …) to (soft, hard), None for unlimited.
     `cgroup` is free-form JSON: version, path, memory limit, usage, peak, oom_kill counts, cpu quota.
-    `root` is the path under which the process's own files are found ("/" or "/proc/<pid>/root").
+    `root` is the path under which the process's own files are found ("/" or "/proc/<pid>/root"). Where the instance has
+    no start time, as of a core file, `start_time` is the moment of the look.
     """
 
     pid: int

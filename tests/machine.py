@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import pwd
 import shutil
 import subprocess
+import tempfile
 from functools import cache
 from pathlib import Path
 
@@ -29,6 +31,19 @@ def fault_library(folder: Path) -> str:
     command = [need("gcc"), "-shared", "-fPIC", "-g", "-pthread", "-o", str(library), str(PROGRAMS / "real_faults.c")]
     subprocess.run(command, check=True)
     return str(library)
+
+
+@cache
+def go_program(name: str) -> str:
+    """The path of a Go program of tests/programs, built once for all tests of this process."""
+    folder = Path(tempfile.mkdtemp(prefix="dgo", dir="/tmp"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    path = folder / name.removesuffix(".go")
+    environment = {**os.environ, "GOCACHE": str(folder / "cache"), "GO111MODULE": "off", "CGO_ENABLED": "0"}
+    command = [need("go"), "build", "-trimpath", "-o", str(path), str(PROGRAMS / name)]
+    subprocess.run(command, check=True, env=environment)
+    shutil.rmtree(folder / "cache")
+    return str(path)
 
 
 def need(tool: str) -> str:

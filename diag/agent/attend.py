@@ -186,6 +186,7 @@ class Attendant:
             first=first,
             stderr_tail=self.door.tail_text(),
             node_file=self.door.folder / REPORT_NAME if first else None,
+            is_go=first and self.door.is_go,
         )
         end = classify(ended, seen)
         if end is None or process.recorded:

@@ -10,6 +10,7 @@ import sys
 import warnings
 from pathlib import Path
 
+from diag.agent.go_trace import VARIABLE, GoTrace
 from diag.agent.guard import FLUSH, FLUSHED, HEARD, UNHEARD, Guard, StderrTail, why_not_relayed
 from diag.agent.node_options import REPORT_NAME, ReportLines
 from diag.probe.diag_probe import layout
@@ -26,8 +27,11 @@ class Door:
     An agent of many instances listens already, and says why it has nobody's stderr.
     """
 
-    def __init__(self, folder: Path, listener: socket.socket | None = None, no_tail: str | None = None) -> None:
+    def __init__(
+        self, folder: Path, listener: socket.socket | None = None, no_tail: str | None = None, *, go: bool = False
+    ) -> None:
         self.folder = folder
+        self.is_go = go  # the command is a Go program
         self._tail = StderrTail()
         self.no_tail = no_tail or why_not_relayed()
         self.no_probe: str | None = None
@@ -89,7 +93,8 @@ class Door:
                     with contextlib.suppress(OSError):
                         os.close(number)
             lines = ReportLines(self.folder / REPORT_NAME)
-            Guard(self._listener, theirs, self._stderr_reader, self._tail, lines).run()
+            go = GoTrace(hush=VARIABLE not in os.environ) if self.is_go else None
+            Guard(self._listener, theirs, self._stderr_reader, self._tail, lines, go).run()
         finally:
             os._exit(1)
 

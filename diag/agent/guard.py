@@ -20,40 +20,65 @@ import struct
 import time
 from collections.abc import Callable
 
+from diag.agent.go_trace import GoTrace
 from diag.agent.node_options import ReportLines
 from diag.probe.diag_probe import layout
 
 TAIL_SIZE = 65536
-_COUNT = struct.Struct("<Q")
+HEAD_SIZE = 16384  # of a trace that is longer than the tail
+CUT = "[diag: %d bytes of stderr were not kept]"
+HEAD_AGAIN = 4096  # lines that belong to a trace's beginning are no new one
+_COUNT = struct.Struct("<QQQ")  # bytes written, where a trace began (plus one), how much of it is in the head
 FLUSH, FLUSHED = b"F", b"K"
 HEARD = b"H"  # a HELLO that the agent was too slow for: behind the inode of its link, and without its first byte
 UNHEARD = b"U"  # nobody reads stderr any more
 
 
 class StderrTail:
-    """The last TAIL_SIZE bytes of stderr, in memory that the guard writes and the agent reads."""
+    """The last TAIL_SIZE bytes of stderr, in memory that the guard writes and the agent reads.
+
+    Of the last trace that began, the first HEAD_SIZE bytes are kept, too.
+    """
 
     def __init__(self) -> None:
-        self._memory = mmap.mmap(-1, _COUNT.size + TAIL_SIZE)
+        self._memory = mmap.mmap(-1, _COUNT.size + TAIL_SIZE + HEAD_SIZE)
 
-    def append(self, content: bytes) -> None:
-        """Add what was written to stderr."""
-        (written,) = _COUNT.unpack_from(self._memory, 0)
+    def append(self, content: bytes, started: int | None = None) -> None:
+        """Add what was written to stderr; `started` is how many bytes before its end a trace begins."""
+        written, head, kept = _COUNT.unpack_from(self._memory, 0)
+        after = written + len(content)
+        if started is not None and started <= after and (not head or after - started >= head - 1 + HEAD_AGAIN):
+            head, kept = after - started + 1, 0
         content = content[-TAIL_SIZE:]
-        start = written % TAIL_SIZE
+        start = (after - len(content)) % TAIL_SIZE
         first = content[: TAIL_SIZE - start]
         self._memory[_COUNT.size + start : _COUNT.size + start + len(first)] = first
         self._memory[_COUNT.size : _COUNT.size + len(content) - len(first)] = content[len(first) :]
-        _COUNT.pack_into(self._memory, 0, written + len(content))
+        if head and kept < HEAD_SIZE:
+            more = self._ring(after)[head - 1 + kept - after :][: HEAD_SIZE - kept]
+            at = _COUNT.size + TAIL_SIZE + kept
+            self._memory[at : at + len(more)] = more
+            kept += len(more)
+        _COUNT.pack_into(self._memory, 0, after, head, kept)
 
     def text(self) -> str:
-        """The tail, decoded; starts at a line's beginning where something was cut off."""
-        (written,) = _COUNT.unpack_from(self._memory, 0)
-        ring = self._memory[_COUNT.size :]
+        """The tail, decoded, from the start of a line on; behind the head of a trace that began before it."""
+        written, head, kept = _COUNT.unpack_from(self._memory, 0)
+        ring = self._ring(written)
         if written <= TAIL_SIZE:
-            return ring[:written].decode(errors="replace")
+            return ring.decode(errors="replace")
+        tail = ring.partition(b"\n")[2]
+        cut = written - len(tail) - (head - 1 + kept)
+        if not head or cut <= 0:
+            return tail.decode(errors="replace")
+        at = _COUNT.size + TAIL_SIZE
+        return f"{self._memory[at : at + kept].decode(errors='replace')}\n{CUT % cut}\n{tail.decode(errors='replace')}"
+
+    def _ring(self, written: int) -> bytes:
+        """What is kept of so many bytes, in their order."""
         start = written % TAIL_SIZE
-        return (ring[start:] + ring[:start]).partition(b"\n")[2].decode(errors="replace")
+        ring = self._memory[_COUNT.size : _COUNT.size + TAIL_SIZE]
+        return ring[:written] if written <= TAIL_SIZE else ring[start:] + ring[:start]
 
 
 def why_not_relayed() -> str | None:
@@ -81,12 +106,14 @@ class Guard:
         stderr_pipe: int | None,
         tail: StderrTail,
         report_lines: ReportLines,
+        go: GoTrace | None = None,
     ) -> None:
         self._door = door
         self._agent: socket.socket | None = agent
         self._stderr_pipe = stderr_pipe
         self._tail = tail
         self._report_lines = report_lines
+        self._go = go
         self._links: dict[int, socket.socket] = {}
         self._moved: dict[int, float] = {}  # link -> when its last packet came, monotonic; absent once it was drained
         self._poll = select.epoll()
@@ -228,7 +255,12 @@ class Guard:
                 self._tell(UNHEARD)
 
     def _pass_on(self, content: bytes) -> bool:
-        self._tail.append(content)
+        if self._go is not None:
+            shown = self._go.shown(content) if content else self._go.rest()
+            self._tail.append(content, self._go.started)
+            content = shown
+        else:
+            self._tail.append(content)
         while content:
             try:
                 content = content[os.write(2, content) :]

@@ -11,10 +11,12 @@ from typing import Any
 from diag.agent import node_report, timeouts
 from diag.agent.blackbox import exception_seen
 from diag.agent.classify import Seen
+from diag.agent.go_trace import is_go_file
 from diag.agent.watched import Watched
-from diag.collectors import cgroup, kernel_log
+from diag.collectors import cgroup, go_death, kernel_log
 from diag.evidence import Ended, NodeSeen
 
+_GO_DIED = 2
 AT_ONCE_S = 5.0  # a signal that is not handled ends a process at once, on a loaded machine too
 
 
@@ -26,11 +28,14 @@ def inquire(
     first: bool,
     stderr_tail: str | None,
     node_file: Path | None = None,
+    is_go: bool = False,
 ) -> tuple[Ended, Seen]:
     """The end with more evidence, and what decides how it is recorded; the process holds what else was found."""
     box = process.box()
     if node_file is not None and box is None:
         process.node = _said_by_node(process, ended, node_file, stderr_tail)
+    if first and box is None:
+        process.go = _said_by_go(process, ended, stderr_tail, is_go=is_go)
     process.fatal = process.fatal or (box.fatal() if box else None)
     leaving = box.leaving() if box and not process.fatal and not process.frozen else None
     in_handler = leaving is not None and timeouts.is_handler(leaving)
@@ -50,7 +55,9 @@ def inquire(
     if ended.signal == signal.SIGKILL:
         ended, out_of_memory = _look_for_oom(process, ended)
     return ended, Seen(
-        raised=process.fatal is not None or bool(process.node and process.node.exception and ended.status),
+        raised=process.fatal is not None
+        or bool(process.node and process.node.exception and ended.status)
+        or process.go is not None,
         frozen=process.frozen is not None,
         left_cleanly=bool(box and box.left_cleanly),
         called=ended.call,
@@ -70,6 +77,14 @@ def _said_by_node(process: Watched, ended: Ended, node_file: Path, stderr_tail: 
     if ended.signal == signal.SIGABRT and (seen is None or seen.of_child):
         return node_report.aborting(stderr_tail)
     return seen
+
+
+def _said_by_go(process: Watched, ended: Ended, stderr_tail: str | None, *, is_go: bool) -> go_death.GoDeath | None:
+    """Go leaves with 2 after a panic (runtime/panic.go, fatalpanic), and with GOTRACEBACK=crash by SIGABRT."""
+    if ended.status != _GO_DIED and ended.signal != signal.SIGABRT:
+        return None
+    program = process.facts.executable if process.facts else None
+    return go_death.read(stderr_tail) if is_go or is_go_file(program) else None
 
 
 def _with_call(process: Watched, ended: Ended, leaving: dict[str, Any]) -> Ended:

@@ -7,7 +7,7 @@ import signal
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from diag.agent import node_options, signals
+from diag.agent import go_trace, node_options, signals
 from diag.agent.door import SOCKET_NAME, Door
 from diag.probe import FOLDER
 from diag.probe.diag_probe import layout
@@ -41,6 +41,8 @@ def launch(command: list[str], door: Door, announce: Callable[[int], None], *, w
     if door.no_probe is None:
         node_options.inject(command, environment, door.folder)
         inject(environment, door.folder / SOCKET_NAME, with_locals=with_locals)
+    if door.is_go and door.no_tail is None:  # elsewhere nobody would take the other goroutines out of stderr again
+        environment.setdefault(go_trace.VARIABLE, "all")
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, ())
     signals.block()
     try:

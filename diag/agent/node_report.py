@@ -7,6 +7,7 @@ import os
 import re
 import stat
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from datetime import datetime
 from itertools import pairwise, takewhile
 from pathlib import Path
@@ -57,6 +58,28 @@ def read(path: Path, pid: int) -> NodeSeen | None:
     if header.get("processId") != pid:
         return NodeSeen(of_child=_of_child(written, header))
     return _seen(written, header)
+
+
+def of_living(text: str, pid: int) -> NodeSeen:
+    """What Node says of itself while it lives: its heap, its usage, its handles; no stack, which would be ours."""
+    try:
+        written = json.loads(text)
+    except (ValueError, RecursionError):
+        return _unread("what Node said of itself is no JSON")
+    header = _mapping(written, "header")
+    if not header:
+        return _unread("what Node said of itself has no header: it is no report")
+    if header.get("processId") not in (pid, None) and _same_namespace(pid):
+        return _unread(f"what Node said is of another process, {header.get('processId')}")
+    seen = _seen(written, {**header, "trigger": "GetReport", "event": str(header.get("event", "JavaScript API"))})
+    return replace(seen, native=(), missing=tuple(gap for gap in seen.missing if gap.section == "node.javascriptHeap"))
+
+
+def _same_namespace(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/ns/pid").readlink() == Path("/proc/self/ns/pid").readlink()
+    except OSError:
+        return False
 
 
 def hand_over(path: Path, pid: int, folder: str | None) -> None:

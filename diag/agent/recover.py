@@ -38,7 +38,7 @@ def recover(settings: Settings) -> int:
     for target in filter(abandoned, registry.published(settings)):
         assert target.run_dir is not None
         with alone(target.run_dir) as granted:
-            now = registry.again(target) if granted else None
+            now = registry.in_folder(target.run_dir) if granted else None
             if now is not None and abandoned(now):  # no new agent has taken it over since
                 count += _recover_instance(target, target.run_dir, settings)
     return count

@@ -80,9 +80,9 @@ def published(settings: Settings) -> list[Target]:
     return [target for target in found if target is not None]
 
 
-def again(target: Target) -> Target | None:
-    """The instance as its folder has it now; None where it has gone."""
-    return _load(target.run_dir / FILE_NAME) if target.run_dir else None
+def in_folder(folder: Path) -> Target | None:
+    """The instance whose run folder this is, as it is written there now; None where there is none, or no more."""
+    return _load(folder / FILE_NAME)
 
 
 def running(settings: Settings) -> list[Target]:

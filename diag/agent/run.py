@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from diag.agent import registry, signals
 from diag.agent.door import Door
+from diag.agent.go_trace import is_go
 from diag.agent.launch import CannotExecute, launch, occupy_standard_descriptors
 from diag.agent.registry import Target
 from diag.config import Settings, parse_labels
@@ -30,7 +31,8 @@ def run_command(command: list[str], settings: Settings, *, name: str | None = No
     target = _target(command, settings, name)
     _ = settings.hang_after_s  # a wrong one is refused before the start
     occupy_standard_descriptors()
-    door = Door(settings.run_dir / target.instance_id[-12:])  # short: a Unix socket's path ends at 107 bytes
+    # Its name is short: a Unix socket's path ends at 107 bytes.
+    door = Door(settings.run_dir / target.instance_id[-12:], go=is_go(command))
     if door.no_probe is None:
         target = replace(target, run_dir=door.folder)
     _publish(target)  # so that the folder has an owner whenever we are killed

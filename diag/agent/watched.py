@@ -15,6 +15,7 @@ from diag.agent import history, registry
 from diag.agent.blackbox import Box, exception_seen, moment_of, request_link, threads_seen
 from diag.agent.freeze import Frozen
 from diag.agent.registry import Target
+from diag.collectors.go_death import GoDeath
 from diag.evidence import (
     Ended,
     Evidence,
@@ -59,6 +60,7 @@ class Watched:
     stuck: tuple[Thread, ...] = ()  # as it stood when its server was about to end it
     frozen: Frozen | None = None
     node: NodeSeen | None = None
+    go: GoDeath | None = None
     last_look: LastLook | None = None  # at its memory, where that was nearly used up
     hang: HangSeen | None = None  # what was found before it ended, of what did not get on
     recorded: bool = False
@@ -159,6 +161,7 @@ def evidence_of_end(
             *process.missing,
             *(frozen.missing if frozen else ()),
             *(process.node.missing if process.node else ()),
+            *(process.go.missing if process.go else ()),
             *(look.missing if look else ()),
             *_unseen(witness, stacks=bool(look.threads if look else _threads(process))),
         ),
@@ -235,6 +238,8 @@ def _time_of(process: Watched) -> datetime:
 def _exception(process: Watched) -> ExceptionSeen | None:
     if process.fatal:
         return exception_seen(process.fatal["exception"])
+    if process.go:
+        return process.go.exception
     return process.node.exception if process.node else None
 
 
@@ -246,6 +251,8 @@ def _threads(process: Watched) -> tuple[Thread, ...]:
     if process.leaving:
         left, *others = threads_seen(process.leaving, process.pid)
         return (replace(left, crashed=False), *others)
+    if process.go:
+        return process.go.threads
     if process.node and process.node.frames:
         return (Thread(process.pid, crashed=True, frames=process.node.frames),)
     return process.stuck
@@ -279,6 +286,8 @@ def _unseen(witness: Witness | None, *, stacks: bool) -> tuple[Missing, ...]:
 def _runtime(process: Watched) -> str:
     if process.node and process.node.version:
         return f"node {process.node.version}"
+    if process.go:
+        return "go"
     box = process.box()
     header = box.header() if box else {}
     version = header.get("version")

@@ -11,8 +11,9 @@ import click
 
 from diag import config
 from diag.agent import blackbox, history, registry
+from diag.agent.node_live import with_node
 from diag.agent.registry import Target
-from diag.capture import reports
+from diag.capture import cores, reports
 from diag.capture.reports import Prepared
 from diag.cli import family
 from diag.cli.instances import complete
@@ -27,18 +28,32 @@ from diag.model import Cost, Instance, Missing
 
 
 @click.command()
-@click.argument("instance", shell_complete=complete)
+@click.argument("instance", required=False, shell_complete=complete)
+@click.option("--core", type=click.Path(path_type=Path, dir_okay=False), help="Of a core file, instead of an INSTANCE.")
+@click.option("--exe", type=click.Path(path_type=Path, dir_okay=False), help="The program that the core file is of.")
 @click.option("--json", "as_json", is_flag=True, help="The report as JSON on standard output, nothing else.")
 @click.option("-o", "--output", type=click.Path(path_type=Path, dir_okay=False), help="Also write it here.")
 @click.option("-f", "--format", "form", type=click.Choice(["json", "html"]), default="json", help="Of the file: -o.")
 @click.option("--locals", "with_locals", is_flag=True, help="Local variables, redacted. Stops the process while read.")
 @click.option("--native", is_flag=True, help="C frames among the Python frames. Stops the process while read.")
-def report(instance: str, as_json: bool, output: Path | None, form: str, with_locals: bool, native: bool) -> None:
-    """Report on a live INSTANCE: what every thread does, memory, limits, requests in flight.
+def report(
+    instance: str | None,
+    core: Path | None,
+    exe: Path | None,
+    as_json: bool,
+    output: Path | None,
+    form: str,
+    with_locals: bool,
+    native: bool,
+) -> None:
+    """Report on a live INSTANCE: what every thread does, memory, limits, requests in flight; or on a core file.
 
     INSTANCE is a name, which covers all processes of the instance, or a pid, which need not have been started by diag.
     The process runs on while it is read; --locals and --native stop it for 3 to 100 ms, and the report says for how
     long. The report is kept like every capture.
+
+    With --core it is the report of a crash, read from the core file that the kernel wrote: signal, fault, registers,
+    all threads with their C frames, and of a Python, by pystack, their Python frames.
 
     \b
     Examples:
@@ -47,14 +62,20 @@ def report(instance: str, as_json: bool, output: Path | None, form: str, with_lo
       diag report shop --json | jq '.threads[].frames[0].function'
       diag report shop -o report.json
       diag report shop -f html -o report.html   one page that can be sent to somebody
+      diag report --core core.4711         a crash that nobody watched, from its core file
+      diag report --core core.4711 --exe ./shop
     """
     if form == "html" and output is None:
         raise UsageError("`-f html` writes a file, and none is named.", "Say where to: `-o report.html`.")
     settings = config.load()
-    target = registry.find(settings, instance)
-    depth = Depth(locals=with_locals, native=native)
-    evidence = _look_at_one(target, depth) if registry.names_process(instance) else _look_at_all(target, depth)
-    prepared = reports.prepare(evidence, settings=settings, kind="report")
+    if core is not None:
+        _check_alone(instance)
+        evidence = cores.evidence_of(core, exe, settings, with_locals=with_locals)
+        kind = cores.kind_of(evidence)
+    else:
+        evidence = _look(_checked(instance, exe), settings, Depth(locals=with_locals, native=native))
+        kind = "report"
+    prepared = reports.prepare(evidence, settings=settings, kind=kind)
     if output is not None:
         write_private(output, _content(prepared, form))
     _print(prepared, as_json)
@@ -67,6 +88,24 @@ def _content(prepared: Prepared, form: str) -> bytes:
     from diag.report import html_write
 
     return html_write.write(prepared.report, prepared.capture.title)
+
+
+def _check_alone(instance: str | None) -> None:
+    if instance is not None:
+        raise UsageError("--core reads a file, and an INSTANCE is looked at alive: name one of them.")
+
+
+def _checked(instance: str | None, exe: Path | None) -> str:
+    if exe is not None:
+        raise UsageError("--exe belongs to a core file.", "Name the core file with --core.")
+    if instance is None:
+        raise UsageError("Which INSTANCE?", "Name one (`diag ps` lists them), or a core file with --core.")
+    return instance
+
+
+def _look(instance: str, settings: Settings, depth: Depth) -> Evidence:
+    target = registry.find(settings, instance)
+    return _look_at_one(target, depth) if registry.names_process(instance) else _look_at_all(target, depth)
 
 
 def _look_at_all(target: Target, depth: Depth) -> Evidence:
@@ -104,7 +143,7 @@ def _look_at_one(target: Target, depth: Depth) -> Evidence:
         labels=target.labels,
     )
     evidence = look(instance, witness=blackbox.read(box) if box else None, depth=depth)
-    evidence = ask_inside(evidence, target.run_dir, None)
+    evidence = ask_inside(with_node(evidence), target.run_dir, None)
     if target.run_dir is not None and (ticks := registry.start_ticks(target.pid)) is not None:
         evidence = replace(evidence, samples=history.read(registry.history_path(target.run_dir, target.pid, ticks)))
     return replace(evidence, instance=replace(evidence.instance, parent=_parent(target, evidence)))

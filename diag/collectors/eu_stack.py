@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
+from pathlib import Path
 
 from diag.collectors import external
 from diag.collectors.proc import check_attachable
@@ -12,6 +13,7 @@ from diag.evidence import Frame, Thread
 
 _THREAD = re.compile(r"TID (\d+):$")
 _FRAME = re.compile(r"#\d+\s+0x([0-9a-f]+)(?: (?P<function>.+?))??(?: - (?P<module>/.*))?$")
+_OF_A_CORE = re.compile(r" - [^\s/][^\n]*$", re.MULTILINE)  # the module's name without its folder
 _SOURCE = re.compile(r"\s+(?P<file>\S.*?):(?P<line>\d+)(?::\d+)?$")
 
 
@@ -31,6 +33,19 @@ def dump(pid: int, *, timeout_s: float = 10) -> tuple[Thread, ...]:
     if not any(thread.frames for thread in threads):  # it also fails where only the end of a stack was not found
         check_attachable(pid)
         raise ToolFailed(f"eu-stack could not read process {pid}: {ran.stderr or f'exit status {ran.status}'}")
+    return threads
+
+
+def dump_core(core: Path, executable: str | None, *, timeout_s: float, memory_bytes: int) -> tuple[Thread, ...]:
+    """The stacks in a core file, without modules. Raises ToolMissing, ToolFailed."""
+    named = ["--executable", executable] if executable else []
+    ran = external.run(
+        [find(), "-m", "-s", "--core", str(core), *named], timeout_s=timeout_s, memory_bytes=memory_bytes
+    )
+    threads = parse(_OF_A_CORE.sub("", ran.stdout.decode("utf-8", "replace")))
+    if not any(thread.frames for thread in threads):
+        why = f"not within {timeout_s:.0f} s" if ran.status is None else ran.stderr or f"exit status {ran.status}"
+        raise ToolFailed(f"eu-stack could not read the core: {why}")
     return threads
 
 

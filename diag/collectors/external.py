@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import resource
 import select
 import shutil
 import signal
@@ -62,8 +63,12 @@ def run(
     timeout_s: float,
     environment: Mapping[str, str] | None = None,
     stdin: int = subprocess.DEVNULL,
+    memory_bytes: int | None = None,
 ) -> Ran:
-    """Run the tool to its end, or to the time limit; whatever happens here, it does not stay behind."""
+    """Run the tool to its end, or to the time limit; whatever happens here, it does not stay behind.
+
+    `memory_bytes` bounds what it may allocate (RLIMIT_DATA, setrlimit(2)): files that it maps do not count.
+    """
     with subprocess.Popen(
         arguments,
         stdin=stdin,
@@ -74,6 +79,9 @@ def run(
     ) as process:
         status: int | None
         try:
+            if memory_bytes is not None:
+                with contextlib.suppress(ProcessLookupError):
+                    resource.prlimit(process.pid, resource.RLIMIT_DATA, (memory_bytes, memory_bytes))
             stdout, stderr = process.communicate(timeout=timeout_s)
             status = process.returncode
         except subprocess.TimeoutExpired:

@@ -14,7 +14,8 @@ from diag.errors import ToolFailed
 from diag.evidence import Frame, Thread, Wait
 
 _HEAD = re.compile(r"goroutine (\d+)(?: [^\[]*)? \[([^\]]+)\]:$")
-_PLACE = re.compile(r"\t(?P<file>.+):(?P<line>\d+)(?: \+0x[0-9a-f]+)?$")
+_CALL = re.compile(r"created by \S|[^\s()]\S*\(.*\)$|[^\s()]+\(\*?\S+\(.*\)$")
+_PLACE = re.compile(r"\t(?P<file>.+):(?P<line>\d{1,9})(?: \+0x[0-9a-f]+)?(?: fp=.*)?$")
 _OURS = "runtime/pprof.writeGoroutineStacks"  # of the goroutine that answers us
 _ELSEWHERE = "\tgoroutine running on other thread"  # in C, or computing: its stack is not there
 _CREATED = "created by "
@@ -42,28 +43,35 @@ def dump(pid: int, *, timeout_s: float = 10) -> tuple[tuple[Thread, ...], float]
 
 def parse(text: str) -> tuple[Thread, ...]:
     """The goroutines in a traceback of all of them, by Go's numbers, without the one that wrote it."""
-    return tuple(thread for block in text.split("\n\n") if (thread := _goroutine(block.strip("\n").splitlines())))
+    return tuple(thread for block in text.split("\n\n") if (thread := goroutine(block.strip("\n").splitlines())))
 
 
-def _goroutine(lines: list[str]) -> Thread | None:
+def goroutine(lines: list[str]) -> Thread | None:
+    """One goroutine, from its header on; None where it is the one that answers us. Lines of others are passed over."""
     head = _HEAD.match(lines[0]) if lines else None
     if head is None:
         return None
     state, _, rest = head[2].partition(", ")
-    lines = [line for line in lines if not line.startswith(_ELSEWHERE)]
     frames = []
-    for call, place in zip(lines[1::2], lines[2::2], strict=False):
-        found = _PLACE.match(place)
-        name = call.removeprefix(_CREATED).partition(" in goroutine ")[0]
-        function = name if call.startswith(_CREATED) else _without_arguments(name)
-        shown = f"created by {function}" if call.startswith(_CREATED) else function
-        frames.append(
-            Frame(shown, found["file"] if found else None, int(found["line"]) if found else None, language="go")
-        )
+    call = ""
+    for line in lines[1:]:
+        if line.startswith(_ELSEWHERE):
+            continue
+        if _CALL.match(line):
+            call = line
+        elif call and (found := _PLACE.match(line)):
+            frames.append(_frame(call, found["file"], int(found["line"])))
+            call = ""
     wait = None if state in _RUNNING else _wait(state, rest)
     if any(frame.function == _OURS for frame in frames):
         return None
     return Thread(int(head[1]), f"goroutine {head[1]}", state=state, frames=tuple(frames), waiting=wait)
+
+
+def _frame(call: str, file: str, line: int) -> Frame:
+    name = call.removeprefix(_CREATED).partition(" in goroutine ")[0]
+    function = name if call.startswith(_CREATED) else _without_arguments(name)
+    return Frame(f"created by {function}" if call.startswith(_CREATED) else function, file, line, language="go")
 
 
 def _wait(state: str, rest: str) -> Wait:

@@ -27,18 +27,23 @@ def dump(pid: int) -> tuple[Thread, float]:
     """The main thread's stack, and for how long V8 was busy with us. Raises ToolFailed, WrongEngine, CannotAttach."""
     try:
         with inspector.opened(pid) as session:
-            session.call("Profiler.enable")
-            session.call("Profiler.setSamplingInterval", interval=INTERVAL_US)
-            began = time.monotonic()
-            session.call("Profiler.start")
-            busy_s = time.monotonic() - began
-            time.sleep(SAMPLED_S)
-            began = time.monotonic()
-            profile = session.call("Profiler.stop")["profile"]
-            waits_for = _resources(session)
-            busy_s += time.monotonic() - began
+            return sample(session, pid)
     except Gone as error:
         raise ToolFailed(f"Process {pid} ended, or closed its inspector, before it was read.") from error
+
+
+def sample(session: Inspector, pid: int) -> tuple[Thread, float]:
+    """The same, in a session that is open. Raises Gone, ToolFailed."""
+    session.call("Profiler.enable")
+    session.call("Profiler.setSamplingInterval", interval=INTERVAL_US)
+    began = time.monotonic()
+    session.call("Profiler.start")
+    busy_s = time.monotonic() - began
+    time.sleep(SAMPLED_S)
+    began = time.monotonic()
+    profile = session.call("Profiler.stop")["profile"]
+    waits_for = _resources(session)
+    busy_s += time.monotonic() - began
     frames = stack(profile)
     wait = None if frames else Wait("poll", f"the event loop waits{waits_for}")
     return Thread(pid, "main", state="running" if frames else "idle", frames=frames, waiting=wait), busy_s

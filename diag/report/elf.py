@@ -25,6 +25,7 @@ _PARSE_BUDGET = 8 * 1024 * 1024
 _CHUNK_BYTES = 24 * 4096
 _CACHE_LIMIT = 1024
 _PAGE = 4096
+_DEBUG_FILES = "/usr/lib/debug/.build-id"
 _PF_X = 1
 _NT_GNU_BUILD_ID = 3
 _FUNCTIONS = (2, 10)  # STT_FUNC, STT_GNU_IFUNC
@@ -146,7 +147,7 @@ class Symbolizer:
                 yield from ((at, Symbol(path, at - mapped.start + mapped.offset)) for at, mapped in places)
                 return
             inside = {at: _virtual(image, mapped, at) for at, mapped in places}
-            _name(file, image, [virtual for virtual in inside.values() if virtual not in image.names])
+            _name_all(file, image, [virtual for virtual in inside.values() if virtual not in image.names])
         for at, virtual in inside.items():
             yield at, Symbol(path, virtual, image.names.get(virtual), image.build_id)
 
@@ -229,6 +230,20 @@ def _pread(file: BinaryIO, size: int, offset: int) -> bytes:
         return os.pread(file.fileno(), size, offset)
     except (OSError, OverflowError):
         return b""
+
+
+def _name_all(file: BinaryIO, image: _Image, wanted: list[int]) -> None:
+    """Names by the file itself, and for what it does not name by its debug file, where that is installed."""
+    _name(file, image, wanted)
+    missing = [at for at in wanted if not image.names.get(at)]
+    if not missing or not image.build_id:
+        return
+    # Our own machine's folder, never the process's: gdb's manual, "Debugging Information in Separate Files".
+    with opened(f"{_DEBUG_FILES}/{image.build_id[:2]}/{image.build_id[2:]}.debug", "/") as debug:
+        symbols = _image(debug) if debug else None
+        if debug is not None and symbols is not None and symbols.build_id == image.build_id:
+            _name(debug, symbols, missing)
+            image.names.update({at: symbols.names[at] for at in missing if symbols.names.get(at)})
 
 
 def _name(file: BinaryIO, image: _Image, wanted: list[int]) -> None:

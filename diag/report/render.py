@@ -248,7 +248,8 @@ class _Page:
         limit = f" of {_size(usage['constrained_memory'])}" if usage["constrained_memory"] is not None else ""
         rows = [("memory", f"{_size(usage['rss'])}{limit}{peak}" if usage["rss"] is not None else "")]
         if usage["userCpuSeconds"] is not None and usage["kernelCpuSeconds"] is not None:
-            share = f" ({usage['cpuConsumptionPercent']:.1f} % of a core)"
+            percent = usage["cpuConsumptionPercent"]
+            share = f" ({percent:.1f} % of a core)" if percent is not None else ""
             rows.append(
                 ("cpu", f"{usage['userCpuSeconds']:.2f} s user, {usage['kernelCpuSeconds']:.2f} s system{share}")
             )

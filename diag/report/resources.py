@@ -38,7 +38,8 @@ def resource_usage(evidence: Evidence, host: Host, gaps: Gaps) -> dict[str, Any]
     rss = process.memory.get("rss")
     user, system = process.cpu_user_s, process.cpu_system_s
     # Node divides by whole seconds and by one at least, so that a young process shows no absurd share.
-    uptime_s = max(1.0, (evidence.time - process.start_time).total_seconds())
+    age_s = (evidence.time - process.start_time).total_seconds() if evidence.instance.start_time else None
+    uptime_s = None if age_s is None else max(1.0, age_s)
     return {
         "free_memory": host.free_memory,
         "total_memory": host.total_memory,
@@ -60,7 +61,7 @@ def resource_usage(evidence: Evidence, host: Host, gaps: Gaps) -> dict[str, Any]
             "voluntary": process.context_switches_voluntary,
             "involuntary": process.context_switches_involuntary,
         },
-        "uptimeSeconds": round((evidence.time - process.start_time).total_seconds(), 3),
+        "uptimeSeconds": None if age_s is None else round(age_s, 3),
     }
 
 
@@ -76,8 +77,8 @@ def memory_limit(cgroup: Mapping[str, Any]) -> int | None:
     return None
 
 
-def _percent(cpu_s: float | None, uptime_s: float) -> float | None:
-    return None if cpu_s is None else round(cpu_s / uptime_s * 100, 4)
+def _percent(cpu_s: float | None, uptime_s: float | None) -> float | None:
+    return None if cpu_s is None or uptime_s is None else round(cpu_s / uptime_s * 100, 4)
 
 
 def _blocks(size_bytes: int | None) -> int | None:

@@ -25,6 +25,7 @@ _BARE_ADDRESS = re.compile(r"0x[0-9a-fA-F]{4,16}")
 _RUNTIME_PATH = {
     "go": re.compile(
         r"/src/(?:runtime|internal|net|os|sync|syscall|time|io|bufio)/|/pkg/mod/|/go(?:-[\d.]+)?/src/|/vendor/"
+        r"|^(?:runtime|internal|net|os|sync|syscall|time|io|bufio)/|^[^/].*@v\d"  # built with -trimpath
     ),
     "javascript": re.compile(r"^node:|/node_modules/"),
 }

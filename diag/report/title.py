@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from diag.report.reading import Json, app_frame, crashed_thread, place, summary, telling_frames
+from diag.report.reading import Json, app_frame, crashed_thread, native_frame, place, summary, telling_frames
 
 _REQUESTED_STOP = ("SIGTERM", "SIGINT")
 
@@ -52,5 +52,8 @@ def _signal(report: Json, name: str) -> str:
 
 
 def _where(report: Json) -> str:
-    frame = app_frame(telling_frames(report))
+    frames = telling_frames(report)
+    frame = app_frame(frames)
+    if frame is not None and frame["language"] == "native" and not frame["inApp"]:
+        frame = native_frame(frames) or frame  # abort() tells less than who called it
     return f" in {place(frame)}" if frame else ""

@@ -13,7 +13,8 @@ from typing import Any
 
 from faults.fault import Fault, Left
 
-FAMILIES = ("exceptions", "exits", "signals", "native", "limits", "processes", "servers", "hangs", "starts", "node")
+RUNTIMES = ("node", "go")
+FAMILIES = ("exceptions", "exits", "signals", "native", "limits", "processes", "servers", "hangs", "starts", *RUNTIMES)
 
 
 def faults() -> tuple[Fault, ...]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 PYTHON = "{python}"
 LIBRARY = "{library}"  # tests/programs/real_faults.c, compiled
+GO = "{go}"  # tests/programs/dying.go, built
 PROGRAMS = "{programs}"  # the folder tests/programs
 OLDEST, NEWEST = "3.8", "3.99"
 

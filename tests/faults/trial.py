@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from instances import Ended, Machine
-from machine import PROGRAMS
+from machine import PROGRAMS, go_program
 
 from faults import fault as names
 from faults import invariants, residue
@@ -73,6 +73,8 @@ def run(fault: Fault, python: str, library: str, under: Under) -> Outcome:
         variables = {**fault.environment, "SECRET_TOKEN": invariants.SECRET, "TMPDIR": str(home / "tmp")}
         machine = Machine(home, variables, limit_s=LIMIT_S)
         filled = {names.PYTHON: python, names.LIBRARY: library, names.PROGRAMS: str(PROGRAMS)}
+        if names.GO in fault.command:
+            filled[names.GO] = go_program("dying.go")
         command = [reduce(lambda text, name: text.replace(name, filled[name]), filled, word) for word in fault.command]
         began = time.monotonic()
         bare = _run(fault, machine, lambda folder: machine.run(*command, run=False, cwd=folder, start_new_session=True))

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import socket
-import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 from machine import TIMEOUT_S, need
+from reports import validate
 from states import States
 
 from diag.cli.main import run_command_line
+from diag.collectors import sockets
 
 
 def manifests(home: Path) -> list[dict[str, Any]]:
@@ -134,17 +136,41 @@ def test_locals_are_asked_for_and_redacted(start: Callable, asleep: Callable, di
     assert b"planted" not in everything_kept(home)
 
 
-def test_node_gets_what_there_is(diag: Callable) -> None:
-    """A Node process yields a report of its process, which says what would show more."""
-    script = "console.log('ready'); process.stdin.resume()"
-    with subprocess.Popen([need("node"), "-e", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as child:
-        assert child.stdout is not None
-        child.stdout.readline()
+def test_a_node_that_nobody_prepared_describes_itself(begin: Callable, home: Path, diag: Callable) -> None:
+    """Node's own report, by the inspector: heap, handles, stack; the inspector is closed again, and Node lives on."""
+    script = "process.env.API_KEY = 'planted'; const all = [];"
+    script += "const net = require('net').createServer().listen(0, '127.0.0.1', () => console.log('ready'))"
+    child = begin(need("node"), "--inspect-port=0", "-e", script)
+    caught = [line for line in Path(f"/proc/{child.pid}/status").read_text().splitlines() if line.startswith("SigCgt")]
 
+    answer = diag("report", str(child.pid), "--json")
+
+    report = validate(json.loads(answer.stdout))
+    assert report["instance"]["runtime"].startswith("node ")
+    assert report["verdict"]["cause"] == "alive"
+    assert report["threads"][0]["waiting"]["what"].startswith("the event loop waits")
+    told = report.get("node")
+    if told is None:  # a Node that would ask DNS for the names of its connections says so
+        assert any("looks up the names" in gap["reason"] for gap in report["incomplete"])
+    else:
+        assert told["trigger"] == "GetReport" and told["javascriptHeap"]["usedMemory"] > 0 and told["libuv"]
+    assert len(sockets.listening(child.pid)) == 1  # its own server
+    assert b"planted" not in everything_kept(home)
+    after = [line for line in Path(f"/proc/{child.pid}/status").read_text().splitlines() if line.startswith("SigCgt")]
+    assert (after, child.poll()) == (caught, None)
+
+
+def test_a_node_that_cannot_be_asked_gets_what_there_is(begin: Callable, diag: Callable) -> None:
+    """Where SIGUSR1 would end Node it is not sent: the report says so, and has what /proc tells."""
+    child = begin(need("node"), "--inspect-port=0", "-e", "setInterval(() => {}, 1e6); console.log('ready')")
+    os.kill(child.pid, signal.SIGSTOP)
+    try:
         report = json.loads(diag("report", str(child.pid), "--json").stdout)
+    finally:
+        os.kill(child.pid, signal.SIGCONT)
 
     assert report["resourceUsage"]["rss"] > 0
-    assert any("diag stacks" in entry["reason"] for entry in report["incomplete"])
+    assert any("Node was not asked" in gap["reason"] for gap in report["incomplete"])
 
 
 @pytest.mark.parametrize("instance", ["4194304999", "0", "nobody-has-this-name"])

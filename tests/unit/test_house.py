@@ -40,6 +40,7 @@ LATE = {
     "botocore": "diag/upload/s3_client.py",
     "elftools": "diag/report/elf.py",
     "oss2": "diag/upload/oss_client.py",
+    "pystack": "diag/collectors/core_python.py",
     "prometheus_client": "server/diag_server/metrics.py",
     "urllib3": "diag/upload/http_client.py",
     "websocket": "diag/collectors/inspector.py",

@@ -6,7 +6,7 @@ import errno
 import re
 from typing import Any
 
-from diag.report.causes import node
+from diag.report.causes import go, node
 from diag.report.causes.shape import HIGH, Cause, verdict
 from diag.report.reading import Json, app_frame, chain, place, serving, summary
 
@@ -52,6 +52,8 @@ _NODE_CODES: dict[str, tuple[Cause, str]] = {
 def judge(report: Json) -> dict[str, Any]:
     """The verdict on a report whose `exception` ended the process, or a request in it."""
     exception = report["exception"]
+    if report["instance"]["runtime"].startswith("go"):
+        return go.judge(report)
     cause, meaning = _meaning(exception)
     frame = app_frame(exception["frames"])
     where = f" in {place(frame)}" if frame else ""

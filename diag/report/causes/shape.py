@@ -13,8 +13,8 @@ Cause = Literal[
     "exception", "missing-module", "missing-library", "missing-file", "no-permission", "syntax-error", "port-in-use",
     "connection-refused", "unknown-host", "broken-pipe", "disk-full", "file-too-large", "read-only", "too-many-files",
     "too-many-processes", "no-memory", "recursion", "oom", "cpu-limit", "killed", "stopped", "signal", "exit",
-    "python-start", "heap-limit", "node-fatal", "worker-timeout", "hang", "blocked-event-loop", "slow-request",
-    "deadlock", "alive", "unknown",
+    "python-start", "heap-limit", "node-fatal", "panic", "concurrent-map", "worker-timeout", "hang",
+    "blocked-event-loop", "slow-request", "deadlock", "alive", "unknown",
 ]
 # fmt: on
 HIGH: Confidence = "high"

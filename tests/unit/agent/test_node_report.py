@@ -225,3 +225,61 @@ def test_what_the_program_asked_for_is_given_to_it(tmp_path: Path) -> None:
     (handed,) = theirs.iterdir()
     assert handed.read_text() == ours.read_text()
     assert re.fullmatch(r"report\.\d{8}\.\d{6}\.77\.0\.001\.json", handed.name)
+
+
+# doc/api/report.md, "Report version": what came with each, and what each wrote otherwise.
+VERSIONS: dict[int, dict[str, object]] = {
+    1: {
+        "header": {"nodejsVersion": "v12.4.0", "processId": PID, "dumpEventTimeStamp": "1", "osMachine": "x86_64"},
+        "javascriptHeap": {"usedMemory": 3, "heapSpaces": {"new_space": {"memorySize": "524288", "used": "1"}}},
+        "resourceUsage": {"userCpuSeconds": 0.06, "maxRss": "33226752"},
+    },
+    2: {"header": {"nodejsVersion": "v14.21.3", "processId": PID, "threadId": 0}, "workers": [{"header": {}}]},
+    3: {
+        "header": {"nodejsVersion": "v18.13.0", "processId": PID, "threadId": None},
+        "resourceUsage": {"free_memory": "1", "rss": "2", "total_memory": "3", "available_memory": "4"},
+    },
+    4: {
+        "header": {"nodejsVersion": "v23.3.0", "processId": PID, "threadId": 0},
+        "libuv": [{"type": "tcp", "localEndpoint": {"ip4": "127.0.0.1", "port": 80}, "remoteEndpoint": None}],
+    },
+    5: {
+        "header": {"nodejsVersion": "v23.5.0", "processId": PID, "threadId": 0, "networkInterfaces": []},
+        "userLimits": {"data_seg_size_bytes": {"soft": "unlimited", "hard": "unlimited"}},
+    },
+}
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_each_version_of_a_living_node_is_read(version: int) -> None:
+    """What getReport() gives in each of its versions has its heap and version, and lacks nothing that is there."""
+    told = {**WHOLE, "libuv": [], "workers": [], **VERSIONS[version]}
+    told["header"] = {"reportVersion": version, "event": "JavaScript API", "trigger": "GetReport", **told["header"]}
+
+    seen = node_report.of_living(json.dumps(told), PID)
+
+    assert (seen.report_version, seen.trigger, seen.missing) == (version, "GetReport", ())
+    assert f"v{seen.version}" == told["header"]["nodejsVersion"]
+    assert (dict(seen.heap), list(seen.libuv)) == (told["javascriptHeap"], told["libuv"])
+    assert seen.workers == len(told["workers"])
+    assert seen.exception is None
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_each_version_of_a_death_is_read(version: int, tmp_path: Path) -> None:
+    """What Node writes as it dies has its exception in each version."""
+    told = {**WHOLE, **VERSIONS[version]}
+    told["header"] = {**WHOLE["header"], **told["header"], "reportVersion": version}
+
+    seen = node_report.read(_written(tmp_path, json.dumps(told)), PID)
+
+    assert seen is not None and seen.exception is not None
+    assert (seen.report_version, seen.exception.message, seen.missing) == (version, "no", ())
+
+
+@pytest.mark.parametrize("text", ["", "null", "[]", "{", "[" * 100_000, '{"header": 3}', '{"header": {}}'])
+def test_what_a_living_node_says_wrongly_is_no_report(text: str) -> None:
+    """Whatever comes back instead of a report leaves a sentence, and nothing else."""
+    seen = node_report.of_living(text, PID)
+
+    assert seen.trigger == "" and len(seen.missing) == 1
