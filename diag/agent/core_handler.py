@@ -20,6 +20,7 @@ from pathlib import Path
 from diag import config
 from diag.agent import blackbox, registry
 from diag.agent.core_pattern import Options, read_options
+from diag.agent.registry import Target
 from diag.capture import cores, reports
 from diag.collectors import proc
 from diag.collectors.procfs import ProcFolder, parse_environment
@@ -65,9 +66,8 @@ def handle(crash: Crash, settings: Settings, options: Options, *, core: int) -> 
     with ProcFolder(crash.pid) as folder:
         variables = parse_environment(folder.read("environ"))
         facts, missing = proc.read_process(crash.pid)
-    ticks = proc.start_ticks(crash.pid)
-    watched = _run_folder(variables)
-    if watched is not None and _has_its_record(watched, crash.pid, ticks):
+    watched = _watched(variables, settings, crash.pid, proc.start_ticks(crash.pid))
+    if watched is not None and registry.alive(watched.agent_pid, watched.agent_start_ticks):
         return "left to the agent that watches it"
     earlier = _claim(settings, options, facts, crash)
     if earlier is None:
@@ -94,24 +94,21 @@ def occupy_output() -> None:
     sys.stderr = open(2, "w", closefd=False)  # noqa: SIM115
 
 
-def _run_folder(variables: dict[str, str]) -> Path | None:
-    """The run folder of the agent that started the process, where that still lives."""
-    door = variables.get(layout.ENV_SOCKET, "")
-    folder = Path(door).parent
-    return folder if door.startswith("/") and (folder / registry.FILE_NAME).is_file() else None
+def _watched(variables: dict[str, str], settings: Settings, pid: int, ticks: int) -> Target | None:
+    """The instance that the process is of: as its first process, or linked by a probe. Its agent may have died."""
+    # Under `diag run` of another user its folder is beside the door; of a `diag agent` it is among ours.
+    beside = registry.in_folder(Path(variables.get(layout.ENV_SOCKET, "/")).parent)
+    for target in [*([beside] if beside else []), *registry.published(settings)]:
+        assert target.run_dir is not None
+        first = (target.pid, target.start_ticks) == (pid, ticks)
+        if first or registry.box_path(target.run_dir, pid, ticks).exists():
+            return target
+    return None
 
 
-def _has_its_record(folder: Path, pid: int, ticks: int) -> bool:
-    """Whether the agent sees this end: of its first process, and of each that a probe has linked."""
-    target = registry.in_folder(folder)
-    if target is None or not registry.alive(target.agent_pid, target.agent_start_ticks):
-        return False
-    return (target.pid, target.start_ticks) == (pid, ticks) or registry.box_path(folder, pid, ticks).exists()
-
-
-def _with_links(evidence: Evidence, folder: Path | None, pid: int) -> Evidence:
+def _with_links(evidence: Evidence, watched: Target | None, pid: int) -> Evidence:
     """With what the black box of a process says whose agent has died."""
-    box = registry.black_box(folder, pid)
+    box = registry.black_box(watched.run_dir, pid) if watched else None
     witness = blackbox.read(box) if box else None
     if witness is None:
         return evidence

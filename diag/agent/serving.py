@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Sequence
+from contextlib import nullcontext
 
-from diag.agent import hooks, meeting, registry, signals
+from diag.agent import core_pattern, hooks, meeting, registry, signals
 from diag.agent.door import Door
 from diag.agent.meeting import Meeting
 from diag.agent.recorder import say
@@ -18,10 +19,18 @@ NO_TAIL = "diag agent is not the instance's parent, so its stderr goes elsewhere
 STOP_S = 3.0  # how long a stop may take for what the store has not got yet
 
 
-def serve(settings: Settings, *, socket: str | None, watch: Sequence[str], http: str | None, once: bool) -> int:
-    """Watch until a signal or a hook ends us; returns the exit status.
+def serve(
+    settings: Settings,
+    *,
+    socket: str | None,
+    watch: Sequence[str],
+    http: str | None,
+    once: bool,
+    cores: core_pattern.Options | None,
+) -> int:
+    """Watch until a signal or a hook ends us; returns the exit status. With `cores` also what nobody has prepared.
 
-    Raises AlreadyServed, CannotAttach, NoSuchInstance, UsageError before anybody is watched.
+    Raises AlreadyServed, CannotAttach, NoCorePattern, NoSuchInstance, UsageError before anybody is watched.
     """
     os.environ.pop(layout.ENV_SOCKET, None)  # what we start ourselves is no instance
     named = [registry.find(settings, text) for text in watch]
@@ -31,7 +40,9 @@ def serve(settings: Settings, *, socket: str | None, watch: Sequence[str], http:
     if not door.connected:
         raise CannotAttach("The guard of the agent could not be started.")
     try:
-        return _serve(settings, place, door, named, http, once=once)
+        core_pattern.restore(settings)  # what a killed agent may have left
+        with core_pattern.installed(settings, cores) if cores else nullcontext():
+            return _serve(settings, place, door, named, http, once=once)
     finally:
         door.close()
         place.close()

@@ -21,6 +21,7 @@ from typing import Any
 import pytest
 from core_files import core_pattern
 from instances import Machine
+from joined import start_agent, stop
 from machine import PROGRAMS, TIMEOUT_S, missing, need
 
 from diag import config
@@ -162,6 +163,23 @@ def test_what_an_agent_watches_has_one_record(
     assert [manifest["level"] for manifest in own] == ["OUTSIDE", "NATIVE"]
     for manifest in own:
         assert "left to the agent that watches it" in logged(home, manifest["instance"]["pid"])
+
+
+def test_an_agent_is_the_handler_until_it_ends(
+    sysctls: Path, home: Path, die: Callable, dying: str, machine: Machine
+) -> None:
+    """`diag agent --core-pattern`: a crash of what nobody prepared is recorded, and the setting is put back."""
+    before = (sysctls / handler.PATTERN).read_text()
+    agent = start_agent(machine, "--core-pattern", "--core-uid", str(UID))
+    assert (sysctls / handler.PATTERN).read_text().startswith(f"|{home}/")
+
+    pid, status = die(dying)
+
+    assert status == -signal.SIGSEGV
+    assert "recorded as" in logged(home, pid)
+    stop(agent)
+    assert (sysctls / handler.PATTERN).read_text() == before
+    assert [manifest["instance"]["pid"] for manifest in machine.captures()] == [pid]
 
 
 def test_a_crash_loop_is_sampled_and_limits_hold(
