@@ -97,13 +97,26 @@ def recover_box(path: Path, target: Target, settings: Settings) -> int:
     """Record the end of a process that has gone, if that is worth a record, and remove its box; how many records."""
     count, box, (pid, _) = 0, Box.open(path), whose(path)
     past = path.with_suffix(".history")
-    # An exception that nobody caught ends the interpreter by its exit handlers.
-    if box is not None and not box.replaced and (not box.left_cleanly or box.fatal()):
+    if box is not None and _is_worth_a_record(box):
         evidence = replace(_evidence(box, pid, target, _claimed(path)), samples=history.read(past))
         count += _record_once(evidence, settings)
     for one in (path, past, registry.claim_path(path), registry.read_path(path)):
         one.unlink(missing_ok=True)
     return count
+
+
+def _is_worth_a_record(box: Box) -> bool:
+    if box.replaced:
+        return False
+    # An exception that nobody caught ends the interpreter by its exit handlers; os._exit ends it without them.
+    return bool(box.fatal()) or not (box.left_cleanly or _status_left_with(box) == 0)
+
+
+def _status_left_with(box: Box) -> int | None:
+    """The status of the os._exit that it called, which nothing comes after."""
+    leaving = box.leaving() or {}
+    status = leaving.get("status")
+    return status if leaving.get("call") == "os._exit" and isinstance(status, int) else None
 
 
 def _claimed(box: Path) -> str | None:
@@ -155,7 +168,7 @@ def _evidence(box: Box, pid: int, target: Target, claimed: str | None) -> Eviden
         level="FULL" if fatal else "OUTSIDE",
         threads=threads_seen(fatal, pid) if fatal else (),
         exception=exception_seen(fatal["exception"]) if fatal else None,
-        ended=Ended(evidence=(f"{_GONE}; {_how(box)}",)),
+        ended=Ended(status=_status_left_with(box), evidence=(f"{_GONE}; {_how(box)}",)),
         witness=witness,
         links=tuple(dict.fromkeys(links)),
         incomplete=(Missing("exit", _GONE), Missing("resourceUsage", _GONE)),
@@ -165,4 +178,6 @@ def _evidence(box: Box, pid: int, target: Target, claimed: str | None) -> Eviden
 def _how(box: Box) -> str:
     if box.left_cleanly:
         return "its black box has the exception, and the interpreter exited by itself"
+    if (status := _status_left_with(box)) is not None:
+        return f"its black box says that it called os._exit with status {status}"
     return "its black box was not closed, so the interpreter did not exit by itself"
