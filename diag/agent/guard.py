@@ -28,6 +28,7 @@ TAIL_SIZE = 65536
 HEAD_SIZE = 16384  # of a trace that is longer than the tail
 CUT = "[diag: %d bytes of stderr were not kept]"
 HEAD_AGAIN = 4096  # lines that belong to a trace's beginning are no new one
+_INODE = struct.Struct("<Q")
 _COUNT = struct.Struct("<QQQ")  # bytes written, where a trace began (plus one), how much of it is in the head
 FLUSH, FLUSHED = b"F", b"K"
 HEARD = b"H"  # a HELLO that the agent was too slow for: behind the inode of its link, and without its first byte
@@ -236,7 +237,7 @@ class Guard:
                     return bool(head)
                 message = link.recv(65536, socket.MSG_DONTWAIT)
                 if message[:1] == layout.HELLO:
-                    self._tell(HEARD + _COUNT.pack(os.fstat(link.fileno()).st_ino) + message[1:])
+                    self._tell(HEARD + _INODE.pack(os.fstat(link.fileno()).st_ino) + message[1:])
         except OSError:
             return False
 
