@@ -14,6 +14,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from diag.agent import registry
 from diag.config import Settings
 from diag.errors import DiagError, UsageError
 
@@ -56,19 +57,27 @@ def install(settings: Settings, options: Options = Options()) -> None:
     ours = f"|{folder / _HANDLER} {_PLACES}"
     if len(ours) > _LONGEST or any(letter in str(folder) for letter in " %\n"):
         raise UsageError(f"{folder} cannot stand in kernel.core_pattern.", "Set DIAG_RUN_DIR to a short path.")
-    before = {PATTERN: _get(PATTERN), PIPE_LIMIT: _get(PIPE_LIMIT), "ours": ours}
+    if _other_agent(folder):
+        raise UsageError("Another agent is the kernel's core handler.", "End it, or leave out --core-pattern.")
+    limit, us = _get(PIPE_LIMIT), [os.getpid(), registry.start_ticks(os.getpid())]
+    before = {PATTERN: _get(PATTERN), PIPE_LIMIT: limit, "ours": ours, "agent": us}
     _write(folder / _BEFORE, json.dumps(before), 0o600)
     _write(folder / _OPTIONS, json.dumps({"options": asdict(options), "environment": _environment(settings)}), 0o600)
     _write(folder / _HANDLER, _script(folder, options.only_uid), 0o700)
     # Without a limit the kernel does not wait for the handler, and the process is gone while it is read.
-    if int(before[PIPE_LIMIT]) < 1:
+    if int(limit) < 1:
         _set(PIPE_LIMIT, str(_TOGETHER))
     _set(PATTERN, ours)
 
 
 def restore(settings: Settings) -> bool:
-    """Put back what was set before; whether there was anything to put back. What somebody else has set since stays."""
+    """Put back what was set before; whether there was anything to put back.
+
+    What somebody else has set since stays, and so does the handler of another agent that lives.
+    """
     folder = settings.run_dir
+    if _other_agent(folder):
+        return False
     try:
         before = json.loads((folder / _BEFORE).read_text())
         pattern, limit, ours = str(before[PATTERN]), str(int(before[PIPE_LIMIT])), str(before["ours"])
@@ -81,6 +90,14 @@ def restore(settings: Settings) -> bool:
         with suppress(FileNotFoundError):
             (folder / name).unlink()
     return True
+
+
+def _other_agent(folder: Path) -> bool:
+    try:
+        pid, ticks = json.loads((folder / _BEFORE).read_text())["agent"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+    return pid != os.getpid() and registry.alive(pid, ticks)
 
 
 @contextmanager

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import os
 import stat
 from pathlib import Path
 
 import pytest
 
-from diag.agent import core_pattern
+from diag.agent import core_pattern, registry
 from diag.agent.core_pattern import NoCorePattern, Options
 from diag.config import Settings
+from diag.errors import UsageError
 
 
 @pytest.fixture
@@ -67,6 +69,20 @@ def test_what_a_killed_agent_left_is_never_taken_for_what_was_before(kernel: Pat
     assert core_pattern.restore(settings)
     assert values(kernel) == ["core", "0"]
     assert not core_pattern.restore(settings)
+
+
+def test_the_handler_of_another_agent_is_left_to_it(kernel: Path, settings: Settings) -> None:
+    """While the agent that set it lives, no other takes its place or puts anything back."""
+    core_pattern.install(settings)
+    note = settings.run_dir / "core.before.json"
+    other = os.getppid()
+    note.write_text(json.dumps({**json.loads(note.read_text()), "agent": [other, registry.start_ticks(other)]}))
+    before = values(kernel)
+
+    assert not core_pattern.restore(settings)
+    with pytest.raises(UsageError):
+        core_pattern.install(settings)
+    assert values(kernel) == before
 
 
 def test_what_somebody_else_set_meanwhile_stays(kernel: Path, settings: Settings) -> None:
