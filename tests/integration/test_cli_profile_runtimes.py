@@ -49,6 +49,14 @@ def hottest(one: Profile) -> str:
     return tables.top(tables.by_function(one, one.column()), 1)[0][0].name.rpartition(".")[2]
 
 
+def share(one: Profile, name: str) -> float:
+    """Which part was spent in the function, also where Go's runtime has interrupted it there, as it does under load."""
+    found = tables.by_function(one, one.column())
+    return sum(row.total for function, row in found.items() if function.name.endswith(f".{name}")) / one.total(
+        one.column()
+    )
+
+
 def manifest(home: Path) -> dict[str, Any]:
     """The only manifest."""
     (path,) = home.rglob("store/v1/**/manifest.json")
@@ -208,7 +216,7 @@ def test_go_that_serves_its_profiles(begin: Start, go_program: Path, diag: Calla
     assert answer.returncode == 0, answer.stderr
     assert "/debug/pprof/" in answer.stderr
     one = profile(home)
-    assert hottest(one) == "hottest"
+    assert share(one, "hottest") > 0.5
     assert one.column("cpu") == one.column()
     assert one.recording.rate_hz == 100
     assert one.duration_ns > 2e9
@@ -258,7 +266,7 @@ def test_go_in_another_network(begin: Start, go_program: Path, diag: Callable, h
     answer = diag("profile", str(child.pid), "-d", "1")
 
     assert answer.returncode == 0, answer.stderr
-    assert hottest(profile(home)) == "hottest"
+    assert share(profile(home), "hottest") > 0.5
 
 
 # Sets `lo` up, for where `ip` is not installed: netdevice(7), SIOCSIFFLAGS with IFF_UP.
