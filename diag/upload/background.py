@@ -118,8 +118,9 @@ def main() -> int:
         os.nice(NICE)
     lock: int | None = int(sys.argv[1])
     while lock is not None:
+        written = _written()  # before they are read: a file that is corrected at any moment since is noticed
         settings = load()
-        _work(settings)
+        _work(settings, written)
         os.close(lock)
         # Whoever brought a capture before this saw the lock and went away; whoever does now finds it free.
         root = status.place(spools(settings))
@@ -127,7 +128,7 @@ def main() -> int:
     return 0
 
 
-def _work(settings: Settings) -> None:
+def _work(settings: Settings, written: list[float]) -> None:
     """Send what waits, again until it works, until nothing comes any more."""
     from diag.upload import accounts
     from diag.upload.pace import Pace
@@ -156,7 +157,10 @@ def _work(settings: Settings) -> None:
         ahead_s = store.clock_ahead_s if store else 0.0
         status.note(root, trouble, pause_s=wait_s, clock_ahead_s=ahead_s)
         if isinstance(trouble, StoreRefused):
-            settings, store = _wait_for_credentials(settings, wait_s), None
+            _wait_for_credentials(written, wait_s)
+            written, store = _written(), None
+            with suppress(DiagError):
+                settings = load()
         else:
             time.sleep(wait_s)
     for spool in known:
@@ -164,15 +168,11 @@ def _work(settings: Settings) -> None:
             accounts.tell(spool, store, settings.tenant, last=True)
 
 
-def _wait_for_credentials(settings: Settings, limit_s: float) -> Settings:
-    """Wait, not longer than until the files that credentials stand in have changed; returns the settings of then."""
-    before, until = _written(), time.monotonic() + limit_s
+def _wait_for_credentials(before: list[float], limit_s: float) -> None:
+    """Wait, not longer than until the files that credentials stand in are others than `before`."""
+    until = time.monotonic() + limit_s
     while time.monotonic() < until and _written() == before:
         time.sleep(min(NOTICE_S, max(0.0, until - time.monotonic())))
-    try:
-        return load()
-    except DiagError:
-        return settings
 
 
 def _written() -> list[float]:
