@@ -118,7 +118,9 @@ def test_the_agent_of_diag_run_has_the_same_hook(machine: Machine, freezer: Free
     assert run.stdout is not None
     assert get(int(run.stdout.readline()), "/fail") == 500
 
-    said = machine.diag("flush", "--agent", "shop", "--deadline", "20", "--json")
+    until = time.monotonic() + TIMEOUT_S
+    while not (said := machine.diag("flush", "--agent", "shop", "--deadline", "20", "--json")).stdout:
+        assert time.monotonic() < until, said.stderr  # the command runs before its agent listens
     freezer.freeze()
 
     assert (said.status, json.loads(said.stdout)["stored"]) == (0, 1)
