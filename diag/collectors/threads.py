@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
@@ -14,6 +15,7 @@ from diag.errors import DiagError, NoSuchInstance, ToolFailed
 from diag.evidence import ProcessFacts, Thread
 from diag.model import Missing
 
+REST_LOOKS, REST_S = 10, 0.01  # until all threads rest again after a stop
 _STATES = {"R": "running", "S": "sleeping", "D": "waiting for a device", "T": "stopped", "t": "traced", "Z": "ended"}
 _FROZEN_IN = ("__refrigerator", "refrigerator", "do_freezer_trap")
 _DEEPER = {
@@ -71,7 +73,13 @@ def read_threads(facts: ProcessFacts, runtime: str, depth: Depth, timeout_s: flo
         return stacks
     if before is None:
         before = look_at_waits(facts.pid, python=language == "python")
-    waits = settled(before, look_at_waits(facts.pid, python=language == "python"))
+    after = look_at_waits(facts.pid, python=language == "python")
+    for _ in range(REST_LOOKS if depth.stops else 0):
+        if before.runs == after.runs:
+            break
+        time.sleep(REST_S)  # whom it woke has not gone back to rest yet
+        before, after = after, look_at_waits(facts.pid, python=language == "python")
+    waits = settled(before, after)
     return replace(stacks, threads=with_waits(_with_tasks(stacks.threads, facts), waits, between=not depth.stops))
 
 
