@@ -4,15 +4,10 @@ from __future__ import annotations
 
 import os
 import re
-import signal
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
+from campaign import LIMIT_S, run_campaign
 from machine import VERSIONS, missing, python
-
-LIMIT_S = 900  # it takes about a minute; a slow machine may take its time
 
 
 @pytest.mark.timeout(LIMIT_S + 60)
@@ -40,18 +35,9 @@ def _kinds(*arguments: str) -> int:
         missing("Some ways to die need root.")
     for version in VERSIONS:
         python(version)
-    command = [sys.executable, "-m", "faults", *arguments]
-    environ = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
-    with subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environ, start_new_session=True
-    ) as catalogue:
-        try:
-            output, _ = catalogue.communicate(timeout=LIMIT_S)
-        finally:
-            if catalogue.poll() is None:
-                os.killpg(catalogue.pid, signal.SIGTERM)
+    status, output = run_campaign("faults", *arguments)
 
     summary = re.search(r"^(\d+) kinds, \d+ s: all as wanted$", output, re.MULTILINE)
     assert summary is not None, output[-8000:]
-    assert catalogue.returncode == 0
+    assert status == 0
     return int(summary[1])
