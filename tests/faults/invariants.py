@@ -53,7 +53,7 @@ def broken(
         yield from _transparent(fault, bare, watched, lines=0 if joined else crashes, joined=joined)
     yield from _whole(machine, got)
     yield from _private(machine)
-    yield from _counted(machine, got)
+    yield from _counted(machine, got, len(fault.left) if fault.sampled and not killed else len(got))
 
 
 def _transparent(fault: Fault, bare: Seen, watched: Seen, *, lines: int, joined: bool) -> Iterator[str]:
@@ -107,10 +107,11 @@ def _private(machine: Machine) -> Iterator[str]:
             yield f"I6: the planted secret stands in {path}"
 
 
-def _counted(machine: Machine, got: Sequence[Got]) -> Iterator[str]:
+def _counted(machine: Machine, got: Sequence[Got], ends: int) -> Iterator[str]:
     spool = Spool.of(Settings(state_dir=machine.state))
     if not spool.is_there():
         return
     account = spool.account()
-    if account.received != len(got) or account.stored != len(got):
-        yield f"I7: {len(got)} records, but {account}"
+    sampled = {"sampled": ends - len(got)} if ends > len(got) else {}
+    if (account.received, account.stored, account.dropped) != (ends, len(got), sampled):
+        yield f"I7: {len(got)} records of {ends} ends, but {account}"

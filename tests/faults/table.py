@@ -26,7 +26,8 @@ def row(fault: Fault, outcomes: Mapping[str, Outcome], versions: Collection[str]
 def wanted(fault: Fault, *, joined: bool = False) -> str:
     """`FULL exception`, `2 NATIVE abort`, or `nothing`."""
     counted = Counter(f"{left.level} {left.cause}" for left in fault.wanted(joined=joined))
-    return ", ".join(f"{count} {what}" if count > 1 else what for what, count in counted.items()) or "nothing"
+    words = [f"{count} {what}" if count > 1 else what for what, count in counted.items()]
+    return ", ".join([*words, *(["sampled"] if fault.sampled else [])]) or "nothing"
 
 
 def differences(fault: Fault, outcomes: Mapping[str, Outcome]) -> Iterator[str]:

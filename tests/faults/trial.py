@@ -16,6 +16,7 @@ from typing import Any
 from instances import Ended, Machine
 from machine import PROGRAMS, go_program
 
+from diag.agent import sampling
 from faults import fault as names
 from faults import invariants, residue
 from faults.fault import Fault, Left
@@ -85,7 +86,7 @@ def run(fault: Fault, python: str, library: str, under: Under) -> Outcome:
         if any(machine.state.glob("spool/pending/**/manifest.json")):
             machine.diag("flush")  # an agent has a second to deliver; on a loaded machine the next diag goes on
         got, wrong = _read(machine)
-        wrong += _too_many(fault, got) if under.degrades else _differences(fault.wanted(joined=under.joined), got)
+        wrong += _not_wanted(fault, under, got)
         wrong += behind
         wrong += invariants.broken(machine, fault, bare, watched, got, killed=under.degrades, joined=under.joined)
         return Outcome(watched.ended.status, got, tuple(wrong))
@@ -124,6 +125,16 @@ def _run(fault: Fault, machine: Machine, start: Callable[[Path], Ended]) -> inva
     except subprocess.TimeoutExpired:
         ended = Ended(invariants.HANGS, "", "")
     return invariants.Seen(ended, invariants.content(folder), invariants.content(machine.home / "tmp"))
+
+
+def _not_wanted(fault: Fault, under: Under, got: tuple[Got, ...]) -> Iterator[str]:
+    left = fault.wanted(joined=under.joined)
+    if under.degrades:
+        yield from _too_many(fault, got)
+    elif fault.sampled and sampling.WHOLE < len(got) < len(left):
+        yield from _differences(left[: len(got)], got)
+    else:
+        yield from _differences(left, got)
 
 
 def _differences(left: Sequence[Left], got: tuple[Got, ...]) -> Iterator[str]:
