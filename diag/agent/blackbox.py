@@ -52,7 +52,7 @@ class Box:
 
     @property
     def left_cleanly(self) -> bool:
-        """Whether the interpreter ran its exit handlers."""
+        """Whether the interpreter ran its exit handlers, or the program left by os._exit(0)."""
         return self._content[layout.STATE_AT] == layout.LEFT_CLEANLY
 
     @property

@@ -108,8 +108,8 @@ def recover_box(path: Path, target: Target, settings: Settings) -> int:
 def _is_worth_a_record(box: Box) -> bool:
     if box.replaced:
         return False
-    # An exception that nobody caught ends the interpreter by its exit handlers; os._exit ends it without them.
-    return bool(box.fatal()) or not (box.left_cleanly or _status_left_with(box) == 0)
+    # An exception that nobody caught ends the interpreter by its exit handlers.
+    return bool(box.fatal()) or not box.left_cleanly
 
 
 def _status_left_with(box: Box) -> int | None:

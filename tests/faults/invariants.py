@@ -53,7 +53,7 @@ def broken(
         yield from _transparent(fault, bare, watched, lines=0 if joined else crashes, joined=joined)
     yield from _whole(machine, got)
     yield from _private(machine)
-    yield from _counted(machine, got, len(fault.left) if fault.sampled and not killed else len(got))
+    yield from _counted(machine, got, len(fault.left) if fault.sampled and not killed else len(got), killed=killed)
 
 
 def _transparent(fault: Fault, bare: Seen, watched: Seen, *, lines: int, joined: bool) -> Iterator[str]:
@@ -107,11 +107,12 @@ def _private(machine: Machine) -> Iterator[str]:
             yield f"I6: the planted secret stands in {path}"
 
 
-def _counted(machine: Machine, got: Sequence[Got], ends: int) -> Iterator[str]:
+def _counted(machine: Machine, got: Sequence[Got], ends: int, *, killed: bool) -> Iterator[str]:
     spool = Spool.of(Settings(state_dir=machine.state))
     if not spool.is_there():
         return
     account = spool.account()
+    empty = account.dropped.pop("empty", 0) if killed else 0  # drafts in which nothing stood yet
     sampled = {"sampled": ends - len(got)} if ends > len(got) else {}
-    if (account.received, account.stored, account.dropped) != (ends, len(got), sampled):
+    if (account.received - empty, account.stored, account.dropped) != (ends, len(got), sampled):
         yield f"I7: {len(got)} records of {ends} ends, but {account}"

@@ -18,6 +18,7 @@ from machine import TIMEOUT_S, need
 
 from faults import residue
 
+LIMIT_S = 90.0  # what takes longer hangs; a slow machine may take its time
 _NAMESPACES = ("--pid", "--mount", "--ipc", "--uts", "--fork", "--mount-proc", "--kill-child")
 # A first process that waits for its child, as the init of a container does.
 _INIT = ("sh", "-c", '"$@"; exit $?', "init")
@@ -60,7 +61,7 @@ def _with_a_killed_agent(machine: Machine, command: list[str], lasts_s: float, f
         time.sleep(0.01)
     time.sleep(random.uniform(0, 2 * lasts_s))  # any moment is as good as another
     process.kill()
-    stdout, stderr = process.communicate(timeout=TIMEOUT_S)  # until the program, too, lets go of its streams
+    stdout, stderr = process.communicate(timeout=LIMIT_S)  # until the program, too, lets go of its streams
     end = time.monotonic() + TIMEOUT_S
     while any(residue.running(machine)) and time.monotonic() < end:
         time.sleep(0.02)

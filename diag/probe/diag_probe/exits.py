@@ -60,6 +60,8 @@ class Exits:
         if status:
             # Below this are _leave and __call__, and then the program, if any of it is left.
             self.session.note_exit(call, status, message, sys._getframe(2).f_back)
+        elif call == "os._exit" and self.session.box is not None:
+            self.session.box.mark(layout.LEFT_CLEANLY)  # no exit handler will
 
     def _send(self, args):
         pid, number = args

@@ -46,7 +46,7 @@ SIZE = 266240
 
 # Header: MAGIC at 0, then single bytes and u64 counters (little-endian), then the record HEADER.
 STATE_AT = 16
-RUNNING, LEFT_CLEANLY, RELINKED, REPLACED = 0, 1, 2, 3  # LEFT_CLEANLY: the interpreter ran its exit handlers
+RUNNING, LEFT_CLEANLY, RELINKED, REPLACED = 0, 1, 2, 3  # LEFT_CLEANLY: exit handlers, or os._exit(0)
 # RELINKED: the program closed our descriptor; the same process goes on in a new box, which a new HELLO names
 # REPLACED: the process became another program (execve); what stands here is the past of its pid
 STARTED_AT = 24  # requests started

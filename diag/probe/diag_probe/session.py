@@ -44,14 +44,19 @@ class Session:
         self.link = link.connect(self.path)
         if self.link is None:
             return False
-        self.box = blackbox.create(os.path.dirname(self.path) + "/" + layout.BOX_FOLDER)
+        folder = os.path.dirname(self.path) + "/" + layout.BOX_FOLDER
+        self.box = blackbox.create(folder)
         self._reserve = mmap(-1, RESERVE, flags=MAP_PRIVATE | MAP_ANONYMOUS)
         self.header.update(_own_facts(), forked=forked)
         if self.box is not None:
             self.box.on_heap = self.renew
             self.box.write_header(self.header)
             self.box.write_heap(look_at_heap())  # of a program without requests and exceptions, the only look
-        return self._greet()
+        if self._greet():
+            return True
+        if self.box is not None:  # the agent has ended meanwhile, and nobody is to take it for one of a death
+            os.unlink(folder + "/" + self.box.name)
+        return False
 
     def _greet(self):
         name = None if self.box is None else self.box.name
