@@ -106,7 +106,7 @@ def test_forks_have_links_of_their_own(version: str, agent: StandIn) -> None:
     assert agent.box(parent).fatal is None
     assert [agent.box(c).state for c in agent.connections] == [
         layout.LEFT_CLEANLY,
-        layout.RUNNING,
+        layout.LEFT_CLEANLY,
         layout.RUNNING,
         layout.LEFT_CLEANLY,
     ]
