@@ -23,14 +23,12 @@ from diag.agent.recover import abandoned, alone, boxes_in, recover_box, whose
 from diag.agent.registry import Target
 from diag.agent.supervise import Rounds, Supervisor
 from diag.agent.watched import Watched
-from diag.collectors.procfs import ProcFolder, parse_stat
 from diag.config import Settings
-from diag.errors import DiagError, NoSuchInstance, UsageError
+from diag.errors import DiagError, UsageError
 from diag.evidence import Ended
 from diag.probe.diag_probe import layout
 
 NOBODY = 0  # no pid: we are nobody's parent
-FARTHEST = 64  # of ancestors
 LAST_TURNS_S = 2.0
 OTHERS_S = 10.0  # how long another diag may finish what was left, before we watch the rest
 
@@ -171,7 +169,7 @@ class Host(Supervisor):
 
     def _watch(self, pid: int, pidfd: int | None = None) -> Watched | None:
         """The process begins an instance of its own, unless one of its ancestors is watched."""
-        instance = next((self._joined[one] for one in _ancestors(pid) if one in self._joined), None)
+        instance = next((self._joined[one] for one in registry.ancestors(pid) if one in self._joined), None)
         if instance is not None:
             return self._watch_for(instance, pid, pidfd)
         return self._begin(identity.joined(self._settings, pid), pidfd)
@@ -223,13 +221,13 @@ class Host(Supervisor):
 
     def _known(self, speaker: Watched, pid: int) -> Watched | None:
         """One instance has nothing to say about another's processes, and must not have anybody else watched."""
+        found = super()._known(speaker, pid)
+        return found if found and self._joined[pid] is self._joined[speaker.pid] else None
+
+    def _related(self, speaker: Watched, pid: int) -> Watched | None:
         instance = self._joined[speaker.pid]
-        if pid in self._joined:
-            return self._processes.get(pid) if self._joined[pid] is instance else None
-        related = any(self._joined.get(one) is instance for one in _ancestors(pid))
-        if registry.start_ticks(pid) is None:
-            return None
-        return self._watch_for(instance, pid, None) if related else None
+        ours = any(self._joined.get(one) is instance for one in registry.ancestors(pid))
+        return self._watch_for(instance, pid, None) if ours and not self._has_ended(pid) else None
 
     def _process_ended(self, process: Watched) -> None:
         instance = self._joined[process.pid]
@@ -267,19 +265,6 @@ def resume_all(host: Host, settings: Settings) -> None:
                 time.sleep(0.02)
         except (DiagError, OSError) as error:
             say(f"diag: {target.name} was left by an earlier agent, and cannot be watched: {error}")
-
-
-def _ancestors(pid: int) -> Iterator[int]:
-    for _ in range(FARTHEST):
-        try:
-            with ProcFolder(pid) as folder:
-                _, fields = parse_stat(folder.read("stat"))
-        except (OSError, NoSuchInstance, ValueError):
-            return
-        pid = int(fields[1])
-        if pid <= 1:
-            return
-        yield pid
 
 
 def raise_limit() -> None:

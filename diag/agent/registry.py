@@ -12,7 +12,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ from diag.errors import NoSuchInstance, UsageError
 from diag.probe.diag_probe import layout
 
 FILE_NAME = "instance.json"
+FARTHEST = 64  # of ancestors
 SHORTEST_ID = 12  # a container's id may be all digits; no pid is that long
 
 
@@ -57,6 +58,18 @@ def start_ticks(pid: int) -> int | None:
 def alive(pid: int | None, ticks: int | None) -> bool:
     """Whether this very process, not another with its pid, still runs."""
     return pid is not None and ticks is not None and start_ticks(pid) == ticks
+
+
+def ancestors(pid: int) -> Iterator[int]:
+    """The pids of its parent, that one's parent, and so on; a zombie has them, too."""
+    for _ in range(FARTHEST):
+        try:
+            pid = int(Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()[1])
+        except (OSError, IndexError, ValueError):
+            return
+        if pid < 1:
+            return
+        yield pid
 
 
 def publish(target: Target) -> None:

@@ -123,9 +123,15 @@ class Supervisor:
         return self._first
 
     def _known(self, speaker: Watched, pid: int) -> Watched | None:
-        """The process that another one speaks of; not one that waits to be reaped: its end was recorded before."""
-        known = self._processes.get(pid)
-        return known or (self._watch(pid) if registry.start_ticks(pid) is not None else None)
+        """The process of the same instance that another one speaks of; not one whose end is recorded."""
+        if pid not in self._processes and not self._has_ended(pid):
+            self._let_in(self._door.settle())  # it may be young, with its probe still at the door
+        return self._processes.get(pid) or self._related(speaker, pid)
+
+    def _related(self, _speaker: Watched, pid: int) -> Watched | None:
+        """Begin to watch this process, without a probe, where it is of the instance; it may wait to be reaped."""
+        ours = any(one in self._processes or one == os.getpid() for one in registry.ancestors(pid))
+        return self._watch(pid) if ours and not self._has_ended(pid) else None
 
     @property
     def has_survivors(self) -> bool:

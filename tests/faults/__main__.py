@@ -46,7 +46,7 @@ def main() -> int:
 
 
 def _is_there(fault: Fault, under: str) -> bool:
-    if fault.bare and under == "container":
+    if (fault.bare and under == "container") or (fault.parental and under == "agent"):
         return False
     return (os.geteuid() == 0 or not fault.root) and (not fault.needs or Path(fault.needs).exists())
 

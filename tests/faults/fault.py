@@ -30,8 +30,9 @@ class Fault:
     `left` are the records wanted, in any order. Where `talks` is set what it writes is another text each time (pids,
     times, threads that finish first) and is not compared. `own` means the Python that diag runs with, and what is
     installed there; `root` that the program has to be root; `needs` names a file without which this kind is not there;
-    `bare` that in a container less is known of it. `joined` are the records of an instance that joined a `diag agent`,
-    where that, as nobody's parent, leaves others. Of `sampled` ends, a crash loop, only some leave theirs.
+    `bare` that in a container less is known of it; `parental` that who is not the parent may come too late. `joined`
+    are the records of an instance that joined a `diag agent`, where that, as nobody's parent, leaves others. Of
+    `sampled` ends, a crash loop, only some leave theirs.
     """
 
     family: str
@@ -48,6 +49,7 @@ class Fault:
     root: bool = False
     needs: str = ""
     bare: bool = False
+    parental: bool = False
     sampled: bool = False
     joined: tuple[Left, ...] | None = None
 

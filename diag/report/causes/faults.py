@@ -24,7 +24,11 @@ from diag.report.reading import (
 _NEAR_STACK = 0x10000
 _SENDING = frozenset(["kill", "tgkill", "raise", "gsignal", "pthread_kill", "killpg"])
 _ABORTING = ABORTING - _SENDING
-_ALLOCATOR = frozenset(["free", "cfree", "malloc", "calloc", "realloc", "memalign", "posix_memalign", "aligned_alloc"])
+# By the names that libc exports, and by those of its own that debug files tell.
+_ALLOCATOR = re.compile(
+    r"(?:__libc_)?(?:c?free|[cm]alloc|realloc)|(?:posix_)?memalign|aligned_alloc"
+    r"|_int_\w+|malloc_(?:printerr|consolidate)|(?:unlink|munmap)_chunk|sysmalloc"
+)
 _X87_ERROR, _ALIGNMENT, _SIMD_ERROR = 16, 17, 19
 # glibc's and libstdc++'s last words, as they stand in their sources (malloc.c, assert.c, vterminate.cc), what they
 # mean, and a function that is on the stack then: the text alone may be another process's, where processes share stderr.
@@ -151,7 +155,7 @@ def _abort(report: Json, signal: Json) -> dict[str, Any]:
             evidence = [f"On stderr stands: {said[-1].strip()}"]
             return verdict(cause, sentence, HIGH if seen else MEDIUM, evidence)
     native = native_frame(_frames(report))
-    if _aborts(report) and native is not None and bare_name(native["function"]) in _ALLOCATOR:
+    if _aborts(report) and native is not None and _ALLOCATOR.fullmatch(bare_name(native["function"])):
         evidence = [f"The crashing thread stands in abort(), called by libc's {native['function']}."]
         sentence = f"It aborted because its heap was corrupted{_where(report)}{serving(report)}."
         return verdict("heap-corruption", sentence, MEDIUM, evidence)

@@ -188,6 +188,7 @@ ASSERTION = "x: x.c:3: f: Assertion `n > 0' failed.\n"
         ((*ABORT, native("boom", "/lib/b.so")), "", ("abort", "high")),
         ((*ABORT, native("_int_free"), native("free")), DOUBLE_FREE, ("heap-corruption", "high")),
         ((*ABORT, native("libc.so.6+0x7f4"), native("free")), "", ("heap-corruption", "medium")),
+        ((*ABORT, native("_int_free"), native("free")), "", ("heap-corruption", "medium")),
         ((*ABORT, native("f")), CORRUPTION, ("heap-corruption", "medium")),
         ((*ABORT, native("std::terminate()"), native("f")), TERMINATE, ("cpp-exception", "high")),
         ((*ABORT, native("__assert_fail"), native("f")), ASSERTION, ("assertion", "high")),
