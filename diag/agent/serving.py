@@ -37,9 +37,9 @@ def serve(
     place = Meeting(meeting.socket_of(settings, socket), settings.run_dir)
     signals.block()
     door = Door(place.folder, place.listener, NO_TAIL)
-    if not door.connected:
-        raise CannotAttach("The guard of the agent could not be started.")
     try:
+        if not door.connected:
+            raise CannotAttach("The guard of the agent could not be started.")
         core_pattern.restore(settings)  # what a killed agent may have left
         with core_pattern.installed(settings, cores) if cores else nullcontext():
             return _serve(settings, place, door, named, http, once=once)

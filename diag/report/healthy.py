@@ -10,7 +10,7 @@ from typing import Any
 from diag.model import Capture
 from diag.report import loose
 from diag.report.diff import SECTIONS, place_of_top
-from diag.report.timeline_view import size
+from diag.report.reading import size
 
 Json = Mapping[str, Any]
 KIND, CAUSE = "report", "alive"

@@ -7,8 +7,7 @@ from html import escape
 from typing import Any
 
 from diag.report import loose
-from diag.report.reading import duration
-from diag.report.timeline_view import size
+from diag.report.reading import duration, size
 
 FACTS_LIMIT, FRAMES_LIMIT, ROWS_LIMIT = 400, 400, 1000
 _ALWAYS_OPEN = 4  # the innermost frames tell what was being done, whoever wrote them

@@ -13,12 +13,12 @@ from typing import Any
 from diag import __version__
 from diag.report import loose
 from diag.report.html_parts import ROWS_LIMIT, facts, flat, fold, requests, section, stack, table
+from diag.report.reading import MAPPING_COLUMNS, SIGNAL_FACTS, size
 from diag.report.timeline_html import timeline_html
-from diag.report.timeline_view import size, timeline_view
+from diag.report.timeline_view import timeline_view
 
 _CHAIN_LIMIT = 20
 _THREADS_LIMIT = 200
-_ADDRESS = ("start", "end", "permissions", "path", "holds")
 
 
 def write(report: Mapping[str, Any], title: str) -> bytes:
@@ -132,24 +132,17 @@ def _thread_name(thread: Mapping[str, Any]) -> str:
 
 
 def _signal(signal: Mapping[str, Any]) -> str:
-    names = {
-        "name": "signal",
-        "faultAddress": "fault address",
-        "faultNear": "which is",
-        "faultMapping": "mapped there",
-        "instruction": "instruction",
-        "trapNumber": "processor trap",
-        "code": "code",
-        "threadId": "thread",
-        "sent": "sent by a program",
-    }
+    names = {"name": "signal", **SIGNAL_FACTS}
     points = loose.mapping(signal.get("pointsTo"))
     registers = [
         (name, f"{loose.text(value, 40)} {loose.text(points.get(name), 300)}".strip())
         for name, value in list(loose.mapping(signal.get("registers")).items())[:64]
     ]
-    rows = [[loose.text(one.get(key), 1000) for key in _ADDRESS] for one in loose.mappings(signal.get("mappings"), 40)]
-    near = table(("From", "To", "Rights", "What is mapped there", "Holds"), rows)
+    rows = [
+        [loose.text(one.get(key), 1000) for key in MAPPING_COLUMNS]
+        for one in loose.mappings(signal.get("mappings"), 40)
+    ]
+    near = table(tuple(MAPPING_COLUMNS.values()), rows)
     return section(
         "Signal",
         facts((shown, loose.text(signal.get(key), 1000)) for key, shown in names.items()),

@@ -31,7 +31,7 @@ def text(value: Any, limit: int = TEXT_LIMIT) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     shown = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-    return shown if len(shown) <= limit else f"{shown[:limit]}…"
+    return shown if len(shown) <= limit else f"{shown[:limit]}… ({len(shown) - limit} more characters)"
 
 
 def number(value: Any) -> float | None:

@@ -170,9 +170,38 @@ def meanwhile(report: Json) -> str:
     return named or (f", with {flying}" if flying else "")
 
 
-def mib(size: float) -> str:
+# What is shown of a signal, by its key; and the columns of what is mapped around its address.
+SIGNAL_FACTS = {
+    "faultAddress": "fault address",
+    "faultNear": "which is",
+    "faultMapping": "mapped there",
+    "instruction": "instruction",
+    "trapNumber": "processor trap",
+    "code": "code",
+    "threadId": "thread",
+    "sent": "sent by a program",
+}
+MAPPING_COLUMNS = {
+    "start": "From",
+    "end": "To",
+    "permissions": "Rights",
+    "path": "What is mapped there",
+    "holds": "Holds",
+}
+
+
+def mib(value: float) -> str:
     """`1,234 MiB`."""
-    return f"{size / 2**20:,.0f} MiB"
+    return f"{value / 2**20:,.0f} MiB"
+
+
+def size(value: float) -> str:
+    """`1.2 GiB`."""
+    for unit in ("B", "KiB", "MiB"):
+        if value < 1024:
+            return f"{value:.0f} {unit}" if value >= 10 or unit == "B" else f"{value:.1f} {unit}"
+        value /= 1024
+    return f"{value:.1f} GiB"
 
 
 def duration(seconds: float) -> str:

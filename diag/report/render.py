@@ -3,23 +3,21 @@
 from __future__ import annotations
 
 import io
-import re
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from diag.report.last_look import place_of
 from diag.report.reading import (
     Json,
-    app_frame,
     chain,
     crashed_thread,
     describe,
     duration,
-    in_flight,
-    place,
     request_of,
     same_stack,
+    size,
 )
+from diag.report.render_words import by_reason, cgroup, folded, frame_place, runtime, thread_name, work
 from diag.report.title import title
 from diag.report.visible import visible_report
 
@@ -28,7 +26,6 @@ if TYPE_CHECKING:
     from rich.table import Table
     from rich.text import Text
 
-_INSTALLED = re.compile(r"^.*/(?:(?:site|dist)-packages|lib(?:64)?/python[\d.]+|diag/probe|go(?:-[\d.]+)?/src)/")
 _TRAPS = {0: "divide error", 6: "invalid opcode", 13: "general protection", 14: "page fault", 17: "alignment check"}
 _FRAMES_SHOWN = 40
 _THREADS_SHOWN = 12
@@ -94,7 +91,7 @@ class _Page:
         rows = [
             ("instance", f"{instance['name']} · {instance['host']} · pid {instance['pid']}{up}"),
             ("service", instance["service"] if instance["service"] != instance["name"] else ""),
-            ("runtime", _runtime(report)),
+            ("runtime", runtime(report)),
             ("labels", ", ".join(f"{key}={value}" for key, value in instance["labels"].items())),
             ("parent", f"pid {instance['parent'].get('pid')}" if instance["parent"] else ""),
             ("time", report["header"]["dumpEventTime"].replace("T", " ")),
@@ -159,7 +156,7 @@ class _Page:
     def _crashed(self) -> None:
         thread = crashed_thread(self.report)
         if thread is not None and self._leads(thread):
-            self._heading(*_thread_name(thread))
+            self._heading(*thread_name(thread))
             self._frames(thread)
 
     def _leads(self, thread: Json) -> bool:
@@ -182,11 +179,11 @@ class _Page:
             return
         if self.all_threads:
             for thread in others:
-                self._heading(*_thread_name(thread))
+                self._heading(*thread_name(thread))
                 self._frames(thread)
             return
         self._heading(f"{len(others)} {'other ' if first else ''}thread{'s' if len(others) > 1 else ''}")
-        rows = [(str(thread["threadId"]), _folded(thread)) for thread in others[:_THREADS_SHOWN]]
+        rows = [(str(thread["threadId"]), folded(thread)) for thread in others[:_THREADS_SHOWN]]
         self._rows(rows)
         if len(others) > _THREADS_SHOWN:
             self._indented(text_of((f"… {len(others) - _THREADS_SHOWN} more with --all", "dim")))
@@ -205,7 +202,7 @@ class _Page:
             return
         self._heading("other processes")
         for worker in workers if self.all_threads else workers[:_THREADS_SHOWN]:
-            self._rows([(str(worker["header"]["processId"]), _work(worker))])
+            self._rows([(str(worker["header"]["processId"]), work(worker))])
             if self.all_threads:
                 self._frames(crashed_thread(worker) or {"frames": []})
         if len(workers) > _THREADS_SHOWN and not self.all_threads:
@@ -224,9 +221,9 @@ class _Page:
         if look is None:
             return
         before = f"{duration(look['before_s'])} before the end"
-        self._heading("memory", f"{before} · {_size(look['used'])} of {_size(look['limit'])} in use")
-        self._rows((_size(row["rss"]), place_of(row)) for row in look["mappings"][:_MAPPINGS_SHOWN])
-        self._rows((_size(row["bytes"]), f"{row['name']} ×{row['count']:,}") for row in look["types"])
+        self._heading("memory", f"{before} · {size(look['used'])} of {size(look['limit'])} in use")
+        self._rows((size(row["rss"]), place_of(row)) for row in look["mappings"][:_MAPPINGS_SHOWN])
+        self._rows((size(row["bytes"]), f"{row['name']} ×{row['count']:,}") for row in look["types"])
 
     def _hang(self) -> None:
         hang = self.report.get("hang")  # older reports have none
@@ -244,9 +241,9 @@ class _Page:
         if not usage:
             return
         self._heading("resources")
-        peak = f", peak {_size(usage['maxRss'])}" if usage["maxRss"] is not None else ""
-        limit = f" of {_size(usage['constrained_memory'])}" if usage["constrained_memory"] is not None else ""
-        rows = [("memory", f"{_size(usage['rss'])}{limit}{peak}" if usage["rss"] is not None else "")]
+        peak = f", peak {size(usage['maxRss'])}" if usage["maxRss"] is not None else ""
+        limit = f" of {size(usage['constrained_memory'])}" if usage["constrained_memory"] is not None else ""
+        rows = [("memory", f"{size(usage['rss'])}{limit}{peak}" if usage["rss"] is not None else "")]
         if usage["userCpuSeconds"] is not None and usage["kernelCpuSeconds"] is not None:
             percent = usage["cpuConsumptionPercent"]
             share = f" ({percent:.1f} % of a core)" if percent is not None else ""
@@ -255,7 +252,7 @@ class _Page:
             )
         files = self.report["userLimits"].get("open_files", {}).get("soft", "unlimited")
         rows.append(("files", f"{usage['openFiles']} open of {files}" if usage["openFiles"] is not None else ""))
-        rows.append(("cgroup", _cgroup(self.report["cgroup"])))
+        rows.append(("cgroup", cgroup(self.report["cgroup"])))
         self._rows(rows)
 
     def _stderr(self) -> None:
@@ -269,7 +266,7 @@ class _Page:
     def _gaps(self) -> None:
         if self.report["incomplete"]:
             self._heading("not in this report")
-            for reason, sections in _by_reason(self.report["incomplete"]).items():
+            for reason, sections in by_reason(self.report["incomplete"]).items():
                 self._indented(text_of(f"{', '.join(sections)}: ", (reason, "dim")))
         if self.report["redactions"]:
             self._heading("redacted")
@@ -371,81 +368,3 @@ def _raised_parts(exception: Json) -> tuple[Any, ...]:
 def _raised(exception: Json) -> Text:
     notes = "".join(f"\n{note}" for note in exception.get("notes", ()))
     return text_of(*_raised_parts(exception), notes)
-
-
-def _runtime(report: Json) -> str:
-    header = report["header"]
-    runtime = f"{header['release']['name']} {header['runtimeVersion']}".strip()
-    system = f"{header['osName']} {header['osRelease']} {header['arch']}".strip()
-    return " · ".join(part for part in (runtime, system) if part)
-
-
-def _thread_name(thread: Json) -> tuple[str, str]:
-    marks = ["crashed"] if thread["crashed"] else []
-    marks += ["holds the GIL"] if thread["holdsGil"] else []
-    marks += [_state(thread)] if _state(thread) and not thread["crashed"] else []
-    words = [thread["name"] or "", *marks]
-    return f"thread {thread['threadId']}", " · ".join(word for word in words if word)
-
-
-def _state(thread: Json) -> str:
-    """What it waits for, or else what it was seen doing."""
-    return str(thread.get("waiting", {}).get("what") or thread["state"] or "")
-
-
-def _folded(thread: Json) -> str:
-    frame = app_frame(thread["frames"])
-    words = [thread["name"] or "", _state(thread), "holds the GIL" if thread["holdsGil"] else ""]
-    words.append(place(frame) if frame else "no stack")
-    return " · ".join(word for word in words if word)
-
-
-def _by_reason(gaps: list[Json]) -> dict[str, list[str]]:
-    found: dict[str, list[str]] = {}
-    for gap in gaps:
-        found.setdefault(gap["reason"], []).append(gap["section"])
-    return found
-
-
-def _work(worker: Json) -> str:
-    """What one process of the instance does: its requests, else where its main thread is."""
-    thread = crashed_thread(worker)
-    frame = app_frame(thread["frames"]) if thread else None
-    words = [in_flight(worker), place(frame) if frame else ""]
-    rss = worker["resourceUsage"].get("rss")
-    words.append(_size(rss) if rss is not None else "")
-    return " · ".join(word for word in words if word) or "nothing could be read"
-
-
-def frame_place(frame: Json, working_directory: str) -> str:
-    """Where a frame's code stands, as short as it tells: without the folders that it is installed or started in."""
-    if not frame["file"]:
-        return str(frame["module"] or "").rpartition("/")[2]
-    file = _INSTALLED.sub("", frame["file"])
-    if frame["language"] == "native":
-        file = "/".join(file.split("/")[-2:])  # a path of the machine that compiled it
-    elif working_directory not in ("", "/"):
-        file = file.removeprefix(working_directory.rstrip("/") + "/")
-    return f"{file}:{frame['line']}" if frame["line"] else file
-
-
-def _cgroup(cgroup: Json) -> str:
-    memory, cpu = cgroup.get("memory"), cgroup.get("cpu")
-    words = [str(cgroup["path"])] if cgroup.get("path") else []
-    if isinstance(memory, dict) and memory.get("limit"):
-        words.append(f"limit {_size(memory['limit'])}")
-    if isinstance(memory, dict) and memory.get("oomKills"):
-        words.append(f"{memory['oomKills']} OOM kills")
-    if isinstance(cpu, dict) and cpu.get("quotaCores"):
-        words.append(f"{cpu['quotaCores']:g} cores")
-    if isinstance(cpu, dict) and cpu.get("throttledSeconds"):
-        words.append(f"throttled for {duration(cpu['throttledSeconds'])}")
-    return " · ".join(words)
-
-
-def _size(size: float) -> str:
-    for unit in ("B", "KiB", "MiB"):
-        if size < 1024:
-            return f"{size:.0f} {unit}" if unit != "MiB" or size >= 10 else f"{size:.1f} {unit}"
-        size /= 1024
-    return f"{size:.1f} GiB"

@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from diag.report.reading import duration
-from diag.report.render import frame_place, indented, text_of
+from diag.report.render import indented, text_of
+from diag.report.render_words import frame_place
 from diag.report.stacks_view import Group, Loop, Process, Ring, Row, Serving, StacksView
 from diag.report.visible import visible
 

@@ -13,7 +13,7 @@ from itertools import pairwise
 from typing import Any
 
 from diag.report import loose
-from diag.report.reading import duration
+from diag.report.reading import duration, size
 
 LONGEST_S = 900.0
 WIDE, TALL = 1000, 44
@@ -240,12 +240,3 @@ def _rate(
 def _few(value: float) -> str:
     """Two digits of it, or all before the point."""
     return f"{value:,.0f}" if value >= 10 else f"{value:.2g}"
-
-
-def size(value: float) -> str:
-    """`1.2 GiB`."""
-    for unit in ("B", "KiB", "MiB"):
-        if value < 1024:
-            return f"{value:.0f} {unit}" if value >= 10 or unit == "B" else f"{value:.1f} {unit}"
-        value /= 1024
-    return f"{value:.1f} GiB"

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Iterator, Mapping
 from typing import Any, NoReturn
 
+from diag.report import loose
 from diag_server.errors import BadReport
 
-TEXT_LIMIT = 20_000
 LIST_LIMIT = 5_000
 DEPTH_LIMIT = 64  # what walks a document later does so by recursion
 # What `clean` has to look for; nearly no document has any, so it is looked for in the bytes first.
 _SUSPECTS = (b"\\ud", b"\\uD", b"\\u0000")
+
+
+mapping, text = loose.mapping, loose.text
+finite = loose.number  # one that can be computed with
 
 
 def parse_json(data: bytes) -> Any:
@@ -41,11 +44,6 @@ def clean(value: Any) -> Any:
     return value
 
 
-def mapping(value: Any) -> Mapping[str, Any]:
-    """The object, or an empty one."""
-    return value if isinstance(value, dict) else {}
-
-
 def items(value: Any) -> list[Any]:
     """The list up to a limit, or an empty one."""
     return value[:LIST_LIMIT] if isinstance(value, list) else []
@@ -56,28 +54,9 @@ def mappings(value: Any) -> Iterator[Mapping[str, Any]]:
     return (item for item in items(value) if isinstance(item, dict))
 
 
-def text(value: Any, limit: int = TEXT_LIMIT) -> str:
-    """The value as text to show; empty for None."""
-    if value is None:
-        return ""
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    shown = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-    return shown if len(shown) <= limit else f"{shown[:limit]}… ({len(shown) - limit} more characters)"
-
-
 def number(value: Any) -> int | float | None:
     """The number, or None."""
     return value if isinstance(value, int | float) and not isinstance(value, bool) else None
-
-
-def finite(value: Any) -> float | None:
-    """The number as a float that can be computed with, or None."""
-    found = number(value)
-    try:
-        return float(found) if found is not None and math.isfinite(found) else None
-    except OverflowError:  # a whole number of hundreds of digits
-        return None
 
 
 def whole(value: Any) -> int | None:

@@ -11,6 +11,7 @@ from markupsafe import Markup
 
 from diag.errors import StoreError
 from diag.model import Capture
+from diag.report.reading import MAPPING_COLUMNS, SIGNAL_FACTS
 from diag.report.timeline_html import timeline_html
 from diag.report.timeline_view import timeline_view
 from diag_server import hostile, shown, stacks, stacks_page
@@ -235,18 +236,10 @@ def _signal(signal: Mapping[str, Any]) -> Iterator[Fact]:
     number = hostile.text(signal.get("number"), 40)
     if signal.get("name"):
         yield Fact("signal", hostile.text(signal["name"], 40) + (f" ({number})" if number else ""))
-    names = {
-        "faultAddress": "fault address",
-        "faultNear": "which is",
-        "faultMapping": "mapped there",
-        "instruction": "instruction",
-        "trapNumber": "processor trap",
-        "code": "code",
-        "threadId": "thread",
-        "sent": "sent by a program",
-    }
     yield from (
-        Fact(name, hostile.text(signal[key], 1000)) for key, name in names.items() if signal.get(key) not in (None, "")
+        Fact(name, hostile.text(signal[key], 1000))
+        for key, name in SIGNAL_FACTS.items()
+        if signal.get(key) not in (None, "")
     )
 
 
@@ -258,7 +251,7 @@ def _registers(signal: Mapping[str, Any]) -> list[Fact]:
 
 
 def _mapped(one: Mapping[str, Any]) -> tuple[str, ...]:
-    return tuple(hostile.text(one.get(key), 1000) for key in ("start", "end", "permissions", "path", "holds"))
+    return tuple(hostile.text(one.get(key), 1000) for key in MAPPING_COLUMNS)
 
 
 def _python_frames(report: Mapping[str, Any]) -> list[stacks.Frame]:
