@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -67,9 +68,16 @@ class Machine:
         """The manifests of everything that was kept, oldest first, as the store holds them.
 
         An agent takes a second at most to deliver, and may end between the store and the spool: that is one capture.
+        What leaves the spool while it is looked at is in the store by then, which is listed after it.
         """
-        paths = [*self.state.glob("spool/pending/**/manifest.json"), *self.state.glob("store/v1/**/manifest.json")]
-        found = {manifest["capture_id"]: manifest for manifest in (json.loads(path.read_text()) for path in paths)}
+        found: dict[str, dict[str, Any]] = {}
+        for path in self.state.glob("spool/pending/**/manifest.json"):
+            with suppress(FileNotFoundError):
+                manifest = json.loads(path.read_text())
+                found[manifest["capture_id"]] = manifest
+        for path in self.state.glob("store/v1/**/manifest.json"):
+            manifest = json.loads(path.read_text())
+            found[manifest["capture_id"]] = manifest
         return [found[capture_id] for capture_id in sorted(found)]
 
     def only_capture(self) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from diag.errors import ToolFailed, ToolMissing, WrongEngine, WrongRuntime
 from diag.model import Missing
 
 OLDEST, NEWEST = (3, 8), (3, 13)
+_START_S = 2  # by itself austin gives up after 0.1 s, which a busy machine takes away
 _INSTALL = "pip install 'austin-dist>=3.7,<4'"
 _MOJO_MAJOR = 3  # austin 4 needs glibc 2.38, and writes another MOJO
 _COLOURS = re.compile(r"\x1b\[[0-9;]*m")
@@ -70,7 +71,7 @@ class AustinRecord:
 
     def _command(self, pid: int, path: Path) -> list[str]:
         asked = self._asked
-        command = [find(), "--pid", str(pid), "--binary", "--output", str(path)]
+        command = [find(), "--pid", str(pid), "--binary", "--output", str(path), "--timeout", f"{_START_S}s"]
         command += ["--interval", str(round(1e6 / asked.rate_hz)), "--exposure", str(asked.duration_s)]
         # Idle samples are left out later: without them its clock stands still, and no request is found by the moment.
         return command + (["--full"] if asked.mode == "cpu" else [])

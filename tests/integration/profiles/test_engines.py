@@ -75,7 +75,8 @@ def test_austin(tmp_path: Path, binary: bool, metrics: list[str]) -> None:
     """Both formats of austin say the same, in each mode, with moments that end where the recording ends."""
     path = tmp_path / "out"
     form = ["-b"] if binary else []
-    run(HERE / "austin", "-i", "5ms", *form, *metrics, "-o", path, sys.executable, PROGRAM)
+    # By itself austin gives the program 0.1 s to become Python, which a busy disk or processor takes away.
+    run(HERE / "austin", "-t", "30s", "-i", "5ms", *form, *metrics, "-o", path, sys.executable, PROGRAM)
     content = path.read_bytes()
     assert formats.detect(content) == ("mojo" if binary else "collapsed")
     one = formats.read(content)
