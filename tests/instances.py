@@ -89,11 +89,15 @@ class Machine:
     def report_of(self, manifest: dict[str, Any]) -> dict[str, Any]:
         """The report of a capture, valid against the schema."""
         name = next(artifact["name"] for artifact in manifest["artifacts"] if artifact["kind"] == "report")
-        return validate(json.loads(self.artifact(manifest, name).read_text()))
+        return validate(json.loads(self.artifact(manifest, name)))
 
-    def artifact(self, manifest: dict[str, Any], name: str) -> Path:
-        """Where this file of a capture stands, in the store or in the spool."""
-        return next(iter(self.state.glob(f"*/**/{manifest['capture_id']}*/{name}")))
+    def artifact(self, manifest: dict[str, Any], name: str) -> bytes:
+        """This file of a capture, from the spool or from the store, where it is once it has left the spool."""
+        for folder in ("spool", "store"):
+            for path in self.state.glob(f"{folder}/**/{manifest['capture_id']}*/{name}"):
+                with suppress(FileNotFoundError):
+                    return path.read_bytes()
+        raise FileNotFoundError(f"{name} of {manifest['capture_id']} is in no folder of {self.state}")
 
     def only_report(self) -> dict[str, Any]:
         """The report of the one capture there is."""

@@ -93,9 +93,9 @@ def _whole(machine: Machine, got: Sequence[Got]) -> Iterator[str]:
         yield f"I8: a capture is there twice: {ids}"
     for one in got:
         for artifact in one.manifest["artifacts"]:
-            path = machine.artifact(one.manifest, artifact["name"])
-            if hashlib.sha256(path.read_bytes()).hexdigest() != artifact["sha256"]:
-                yield f"I4: {path} does not fit its checksum"
+            content = machine.artifact(one.manifest, artifact["name"])
+            if hashlib.sha256(content).hexdigest() != artifact["sha256"]:
+                yield f"I4: {artifact['name']} of {one.manifest['capture_id']} does not fit its checksum"
 
 
 def _private(machine: Machine) -> Iterator[str]:
