@@ -82,7 +82,8 @@ def _table(view: TimelineView) -> str:
     body = "\n".join(
         "<tr>" + "".join(f'<td class="right whole">{escape(cell)}</td>' for cell in row) + "</tr>" for row in view.rows
     )
+    samples = f"{len(view.rows)} sample{'' if len(view.rows) == 1 else 's'}"
     return (
-        f'<details><summary>As a table <span class="soft">{len(view.rows)} samples</span></summary>'
+        f'<details><summary>As a table <span class="soft">{samples}</span></summary>'
         f'<div class="wide"><table><thead><tr>{head}</tr></thead><tbody>\n{body}\n</tbody></table></div></details>'
     )

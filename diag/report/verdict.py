@@ -68,10 +68,11 @@ def _out_of_memory(report: Json) -> dict[str, Any]:
     if kills:
         times = f"{kills} OOM kill{'s' if kills > 1 else ''}"
         evidence.append(f"The control group counted {times} since this process started.")
+    look = report["lastLook"]
     if limit is not None:
-        used = f", {mib(usage)} in use at the last look" if usage is not None else ""
+        used = f", {mib(usage)} in use when it was last measured" if usage is not None and look is None else ""
         evidence.append(f"The control group's memory limit is {mib(limit)}{used}.")
-    if look := report["lastLook"]:
+    if look is not None:
         evidence += [*growth(look), *suspects(look)]
         if report["threads"]:
             evidence.append("The stacks are of that moment, and not of the end.")
