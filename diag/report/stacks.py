@@ -230,7 +230,7 @@ def _thread_json(thread: Thread, evidence: Evidence, scene: Scene, scrub: Scrub,
         "name": scrub.text(thread.name, _NAME_LIMIT) if thread.name else None,
         "crashed": thread.crashed,
         "holdsGil": thread.holds_gil,
-        "state": scrub.text(thread.state, 64) if thread.state else None,
+        "state": scrub.text(thread.state, 64) if thread.state and not _seems_idle(thread) else None,
         "frames": frames,
     }
     if cut:
@@ -238,6 +238,11 @@ def _thread_json(thread: Thread, evidence: Evidence, scene: Scene, scrub: Scrub,
     if thread.waiting:
         shown["waiting"] = waiting_json(thread.waiting, scrub)
     return shown
+
+
+def _seems_idle(thread: Thread) -> bool:
+    """A crashed thread stands in the handler that waits for our look, which tells nothing of what it did."""
+    return thread.crashed and thread.state == "idle"
 
 
 def waiting_json(wait: Wait, scrub: Scrub) -> dict[str, Any]:

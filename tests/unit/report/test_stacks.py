@@ -161,6 +161,15 @@ def test_other_threads_keep_their_frames() -> None:
     assert len(report["threads"][-1]["frames"]) == 2
 
 
+def test_the_crashed_thread_is_not_called_idle() -> None:
+    """It only looks so, because it waits for us; what others do is told."""
+    seen = crashed(11, stack())
+    report = made(replace(seen, threads=(*seen.threads, Thread(PID + 5, state="idle", frames=stack("waits")))))
+    assert [(one["threadId"], one["state"]) for one in report["threads"]] == [
+        (PID, None), (PID + 1, None), (PID + 5, "idle"),
+    ]  # fmt: skip
+
+
 def test_locals_appear_where_they_were_read() -> None:
     """A frame with locals shows them, one without has no such key."""
     frames = (python_frame("view", locals={"sku": "'a'"}), python_frame("main"))
