@@ -214,6 +214,7 @@ def test_worker_killed_with_a_request(serve: Callable[..., Server]) -> None:
     server = serve(SERVERS["gunicorn sync, bare WSGI"])
 
     def kill() -> list[tuple[Any, ...]]:
+        server.agent.catch_up()  # the worker's link was made, and may wait to be accepted
         worker = server.agent.connections[-1]
         os.kill(worker.pid, 9)
         server.agent.wait_for(lambda: worker.closed)
