@@ -43,6 +43,10 @@ class Postgres:
         self.run(f"CREATE DATABASE {name} OWNER {owner}")
         return self.url(name, owner)
 
+    def drop(self, url: str) -> None:
+        """Remove one of its databases, whoever is connected to it: each is hundreds of files."""
+        self.run(f"DROP DATABASE {url.rpartition('/')[2]} WITH (FORCE)")
+
     def run(self, statement: str, url: str = "") -> list[Any]:
         """One statement, on a connection of its own; returns its rows."""
         with psycopg.connect(url or self.url(), autocommit=True, connect_timeout=TIMEOUT_S) as connection:
@@ -109,8 +113,8 @@ def serving_postgres(*settings: str, kept: Path | None = None) -> Iterator[Postg
                     server.process.send_signal(signal.SIGQUIT)
                     server.process.wait(TIMEOUT_S)
     finally:
-        if kept is None:
-            shutil.rmtree(folder, ignore_errors=True)
+        if kept is None:  # shutil takes many times as long
+            subprocess.run(["rm", "-rf", folder], check=False)
 
 
 def _make(binaries: Path, folder: Path) -> None:

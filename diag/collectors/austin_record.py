@@ -87,7 +87,7 @@ def find() -> str:
 
 def version() -> str:
     """The version of an austin that runs here and whose files are known. Raises ToolMissing."""
-    ran = external.run([find(), "--version"], timeout_s=5)
+    ran = external.run([find(), "--version"], timeout_s=external.STARTS_S)
     words = ran.stdout.decode("ascii", "replace").split()
     if ran.status != 0 or not words:
         raise ToolMissing(f"austin does not start here: {ran.stderr or f'exit status {ran.status}'}", _INSTALL)

@@ -21,6 +21,7 @@ STDERR_TAIL = 600
 LOOK_EVERY_S = 0.1
 PIPE_BYTES = 1 << 20
 FIRST_WORD_S = 3.0
+STARTS_S = 30.0  # of a tool that answers at once: the first time it comes from a disk, on a machine that is busy
 
 
 @dataclass(frozen=True, slots=True)

@@ -45,7 +45,7 @@ class PerfRecord:
         check_attachable(subject.pid)
         perf = find()
         # What may be sampled depends on the kernel, its settings, capabilities and seccomp: only trying tells.
-        ran = external.run([perf, "stat", "-e", "cpu-clock:u", "--", "true"], timeout_s=10)
+        ran = external.run([perf, "stat", "-e", "cpu-clock:u", "--", "true"], timeout_s=external.STARTS_S)
         if ran.status != 0:
             level = _PARANOID.read_text().strip() if _PARANOID.exists() else None
             if level is not None and not may_sample():
@@ -113,7 +113,7 @@ def find() -> str:
 
 def version() -> str:
     """The version that perf says it is, such as "6.1.187"."""
-    words = external.run([find(), "--version"], timeout_s=5).stdout.decode("ascii", "replace").split()
+    words = external.run([find(), "--version"], timeout_s=external.STARTS_S).stdout.decode("ascii", "replace").split()
     return words[-1] if words else ""
 
 

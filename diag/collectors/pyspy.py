@@ -34,7 +34,7 @@ def find() -> str:
 
 def version() -> str:
     """The version that py-spy says it is, such as "0.4.1". Raises ToolMissing, ToolFailed."""
-    ran = external.run([find(), "--version"], timeout_s=5)
+    ran = external.run([find(), "--version"], timeout_s=external.STARTS_S)
     words = ran.stdout.decode("ascii", "replace").split()
     if ran.status != 0 or not words:
         raise ToolFailed(f"py-spy --version failed: {ran.stderr or 'it said nothing'}")

@@ -227,7 +227,7 @@ def test_go_that_is_profiled_already(begin: Start, go_program: Path, diag: Calla
     child = begin(go_program)
     (address,) = sockets.listening(child.pid)
     with closing(http.client.HTTPConnection(address.host, address.port)) as other:
-        other.request("GET", "/debug/pprof/profile?seconds=20")
+        other.request("GET", "/debug/pprof/profile?seconds=600")
         until = time.monotonic() + TIMEOUT_S
         while True:
             answer = diag("profile", str(child.pid), "-d", "1")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -633,7 +634,7 @@ def test_session_tokens(
         one.check()
         key = put(one, some_key(), b"x")
         request = one.sign_get(key, content_type="text/plain", valid_s=60)
-        assert requests.get(request.url, timeout=10).content == b"x"
+        assert requests.get(request.url, timeout=TIMEOUT_S).content == b"x"
         assert request.url not in repr(request)
 
     server.access_keys["sts"] = Key("s", "token", expires=server.now() - 1)
@@ -763,7 +764,7 @@ def test_a_clock_that_is_off_is_corrected(
     assert store.clock_ahead_s == 0
 
 
-@pytest.mark.parametrize(("off", "said"), [(3600, "3600 s behind"), (-3600, "3600 s ahead of")])
+@pytest.mark.parametrize(("off", "said"), [(3600, "behind"), (-3600, "ahead of")])
 @pytest.mark.parametrize("auth", ["v1", "v4"])
 def test_a_clock_that_cannot_be_corrected_is_named(
     server: OssServer, put: Callable[..., str], off: int, said: str, auth: str
@@ -778,9 +779,11 @@ def test_a_clock_that_cannot_be_corrected_is_named(
         raise Problem(403, code, message)
 
     server.before = refuse
-    with pytest.raises(StoreRefused, match=said.replace("3600", r"(3599|3600|3601)")) as caught:
+    with pytest.raises(StoreRefused, match=rf"\d+ s {said}") as caught:
         put(OssStore(url_of(server, auth=auth)), some_key(), b"x")
 
+    by_s = re.search(rf"(\d+) s {said}", str(caught.value))
+    assert by_s is not None and abs(int(by_s[1]) - 3600) < 60  # the answer took its time, too
     assert "Set the clock" in caught.value.help_text
 
 

@@ -16,6 +16,7 @@ import oss2
 import pytest
 import requests
 from alibabacloud_oss_v2.exceptions import OperationError, ServiceError
+from machine import TIMEOUT_S
 from oss_server import Key, OssServer, running
 
 BUCKET, REGION = "diag-test", "cn-hangzhou"
@@ -402,13 +403,13 @@ def test_signed_urls_work_until_they_expire(server: OssServer, client: Client) -
     """Such a URL does what it was signed for, and nothing else, and not for longer."""
     put, get = client.signed("PUT", "a/b c", 60), client.signed("GET", "a/b c", 60)
 
-    assert requests.put(put, data=b"signed", timeout=10).status_code == 200
-    assert requests.get(get, timeout=10).content == b"signed"
-    assert requests.put(get, data=b"x", timeout=10).status_code == 403
-    assert requests.get(get.replace("b%20c", "d"), timeout=10).status_code == 403
+    assert requests.put(put, data=b"signed", timeout=TIMEOUT_S).status_code == 200
+    assert requests.get(get, timeout=TIMEOUT_S).content == b"signed"
+    assert requests.put(get, data=b"x", timeout=TIMEOUT_S).status_code == 403
+    assert requests.get(get.replace("b%20c", "d"), timeout=TIMEOUT_S).status_code == 403
     moment = server.now()
     server.now = lambda: moment + 61
-    answer = requests.get(get, timeout=10)
+    answer = requests.get(get, timeout=TIMEOUT_S)
     assert (answer.status_code, "<Code>AccessDenied</Code>" in answer.text) == (403, True)
 
 
@@ -417,8 +418,8 @@ def test_a_signed_url_says_how_the_object_is_sent(client: Client) -> None:
     client.put("a", b"x")
     url = client.signed_file("a", "b.json")
 
-    assert requests.get(url, timeout=10).headers["Content-Disposition"] == 'attachment; filename="b.json"'
-    assert requests.get(url.replace("attachment", "inline"), timeout=10).status_code == 403
+    assert requests.get(url, timeout=TIMEOUT_S).headers["Content-Disposition"] == 'attachment; filename="b.json"'
+    assert requests.get(url.replace("attachment", "inline"), timeout=TIMEOUT_S).status_code == 403
 
 
 def test_signed_urls_bind_what_their_headers_say(server: OssServer, client: Client) -> None:
@@ -429,7 +430,7 @@ def test_signed_urls_bind_what_their_headers_say(server: OssServer, client: Clie
     def put(address: str = url, data: bytes = b"signed", **changed: str) -> tuple[int, str]:
         more = {name.replace("_", "-"): value for name, value in changed.items()}
         sent = {name: value for name, value in {**{n.lower(): v for n, v in headers.items()}, **more}.items() if value}
-        answer = requests.put(address, data=data, headers=sent, timeout=10)
+        answer = requests.put(address, data=data, headers=sent, timeout=TIMEOUT_S)
         return answer.status_code, answer.text.partition("<Code>")[2].partition("</Code>")[0]
 
     mismatch = (403, "SignatureDoesNotMatch")
@@ -472,7 +473,7 @@ def test_session_tokens_are_checked(server: OssServer, kind: type[Any]) -> None:
     """A temporary key works with its own token, until that has expired."""
     good = kind(server.endpoint, "temporary", "s4cret", "to/ken+=", "v4")
     good.put("a", b"x")
-    assert requests.get(good.signed("GET", "a", 60), timeout=10).content == b"x"
+    assert requests.get(good.signed("GET", "a", 60), timeout=TIMEOUT_S).content == b"x"
 
     with pytest.raises(Refused) as caught:
         kind(server.endpoint, "temporary", "s4cret", "other", "v4").get("a")
@@ -488,7 +489,7 @@ def test_session_tokens_are_checked_in_version_1(server: OssServer) -> None:
     good = Oss2(server.endpoint, "temporary", "s4cret", "to/ken+=", "v1")
     good.put("a", b"x")
 
-    assert requests.get(good.signed("GET", "a", 60), timeout=10).content == b"x"
+    assert requests.get(good.signed("GET", "a", 60), timeout=TIMEOUT_S).content == b"x"
 
 
 @pytest.mark.parametrize("version", ["v1", "v4"])
@@ -522,7 +523,7 @@ def test_a_changed_request_is_refused(server: OssServer) -> None:
 
     def status(method: str, path: str, **changed: str) -> int:
         more = {name.replace("_", "-"): value for name, value in changed.items()}
-        return requests.request(method, url + path, headers=headers | more, data=b"x", timeout=10).status_code
+        return requests.request(method, url + path, headers=headers | more, data=b"x", timeout=TIMEOUT_S).status_code
 
     assert status("PUT", "a") == 200
     assert status("PUT", "b") == 403
@@ -531,7 +532,7 @@ def test_a_changed_request_is_refused(server: OssServer) -> None:
     assert status("PUT", "a", x_oss_meta_note="m") == 403
     assert status("PUT", "a", x_oss_meta_more="m") == 403
     assert status("PUT", "a", content_type="text/other") == 403
-    assert requests.get(url + "a", timeout=10).status_code == 403
+    assert requests.get(url + "a", timeout=TIMEOUT_S).status_code == 403
 
 
 def test_a_missing_bucket_is_named(tmp_path: Path, kind: type[Any]) -> None:

@@ -654,10 +654,10 @@ def test_a_missing_bucket_is_named(s3: S3, small: Path) -> None:
         assert type(caught.value) is StoreError
 
 
-def _each_answer(rule: Reply, s3: S3, small: Path) -> list[StoreError]:
-    """What each use of a store raises where everything is answered like this."""
+def _each_answer(rule: Reply | Callable[[], Reply], s3: S3, small: Path) -> list[StoreError]:
+    """What each use of a store raises where everything is answered like this, made for each answer where it is made."""
     found = []
-    with between(s3.url, lambda asked, forward: rule) as proxy:
+    with between(s3.url, lambda asked, forward: rule if isinstance(rule, Reply) else rule()) as proxy:
         for _, use in every_use(S3Store(f"s3://bucket?endpoint={proxy.url}"), small):
             with pytest.raises(StoreError) as caught:
                 use()
@@ -683,8 +683,12 @@ def test_a_server_in_trouble_is_tried_again(s3: S3, small: Path, status: int, bo
 def test_retry_after_may_be_a_date(s3: S3, small: Path) -> None:
     """The other form of the header; a moment that is past means now."""
     for delta, least, most in ((90, 60, 90), (-90, 0, 0)):
-        moment = format_datetime(now() + timedelta(seconds=delta), usegmt=True)
-        for found in _each_answer(error(503, "SlowDown", Retry_After=moment), s3, small):
+
+        def busy(seconds: int = delta) -> Reply:
+            moment = format_datetime(now() + timedelta(seconds=seconds), usegmt=True)
+            return error(503, "SlowDown", Retry_After=moment)
+
+        for found in _each_answer(busy, s3, small):
             assert isinstance(found, StoreUnreachable)
             assert found.retry_after_s is not None
             assert least <= found.retry_after_s <= most
@@ -763,9 +767,11 @@ def test_a_redirect_is_not_followed(s3: S3, small: Path, status: int) -> None:
 @pytest.mark.parametrize("code", ["RequestTimeTooSkewed", "AccessDenied"])
 def test_a_wrong_clock_is_named(s3: S3, small: Path, hours: int, words: str, code: str) -> None:
     """Where the store refuses the corrected time too, the sentence says by how much we are off."""
-    moment = format_datetime(now() + timedelta(hours=hours), usegmt=True)
 
-    for found in _each_answer(error(403, code, Date=moment), s3, small):
+    def skewed() -> Reply:
+        return error(403, code, Date=format_datetime(now() + timedelta(hours=hours), usegmt=True))
+
+    for found in _each_answer(skewed, s3, small):
         assert isinstance(found, StoreRefused)
         assert f"clock is {words} the store's" in str(found)
         assert "NTP" in found.help_text

@@ -312,12 +312,10 @@ def test_captures_of_an_older_layout_are_found(spool: Spool, store: LocalStore) 
     assert spool.account().quarantined == 2
 
 
-def test_folders_without_permission(tmp_path: Path, as_nobody: Callable[[Callable[[], None]], None]) -> None:
+def test_folders_without_permission(home: Path, as_nobody: Callable[[Callable[[], None]], None]) -> None:
     """What its owner took the permissions of is set aside or skipped, and the rest is sent."""
-    tmp_path.chmod(0o755)
-    for parent in tmp_path.parents[:2]:  # pytest's own folders
-        parent.chmod(0o755)
-    place = tmp_path / "place"
+    home.chmod(0o755)
+    place = home / "place"  # not pytest's own folder, which the start of another pytest closes to other users
     place.mkdir()
     place.chmod(0o777)
 
@@ -342,14 +340,10 @@ def test_folders_without_permission(tmp_path: Path, as_nobody: Callable[[Callabl
     as_nobody(look)
 
 
-def test_a_capture_of_somebody_else_stops_nobody(
-    tmp_path: Path, as_nobody: Callable[[Callable[[], None]], None]
-) -> None:
+def test_a_capture_of_somebody_else_stops_nobody(home: Path, as_nobody: Callable[[Callable[[], None]], None]) -> None:
     """A folder that root left in a user's spool cannot be read or moved: the rest is sent, and the trouble is said."""
-    tmp_path.chmod(0o755)
-    for parent in tmp_path.parents[:2]:  # pytest's own folders
-        parent.chmod(0o755)
-    place = tmp_path / "place"
+    home.chmod(0o755)
+    place = home / "place"  # not pytest's own folder, which the start of another pytest closes to other users
     place.mkdir()
     place.chmod(0o777)
     spool = Spool(place / "spool", 64 * MIB, 0)

@@ -164,7 +164,7 @@ def test_stuck_tool_is_ended(
     asleep(child.pid)
 
     with pytest.raises(ToolFailed, match="did not read process"):
-        pyspy.dump(child.pid, timeout_s=3)  # by then it has its own child, on a busy machine too
+        pyspy.dump(child.pid, timeout_s=10)  # by then it has its own child, on a busy machine too
 
     # A killed process ends when the scheduler comes to it.
     wait_for(lambda: has_ended(int((tmp_path / "pid").read_text())))

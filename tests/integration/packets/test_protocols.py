@@ -234,9 +234,9 @@ def test_postgresql_is_decoded(net: Network, machine: Machine, tmp_path: Path) -
     programs = sorted(Path("/usr/lib/postgresql").glob("*/bin/postgres"))
     if not programs:
         missing("postgresql is not installed; `make test` as root installs it.")
-    folder, user = tmp_path / "pg", "postgres" if os.geteuid() == 0 else pwd.getpwuid(os.geteuid()).pw_name
-    folder.mkdir()
-    for path in (folder, *list(folder.parents)[:3]):
+    folder, user = machine.home / "pg", "postgres" if os.geteuid() == 0 else pwd.getpwuid(os.geteuid()).pw_name
+    folder.mkdir()  # not in pytest's own folder, which the start of another pytest closes to other users
+    for path in (folder, machine.home):
         path.chmod(0o755)
     shutil.chown(folder, user)
     binaries = programs[-1].parent

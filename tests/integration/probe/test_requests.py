@@ -22,7 +22,8 @@ from standin import StandIn
 
 TRACE_ID, SPAN_ID = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
 HEADERS = {"X-Request-Id": "order-4711", "traceparent": f"00-{TRACE_ID}-{SPAN_ID}-01"}
-GUNICORN = ["-m", "gunicorn", "--workers", "1", "--no-control-socket", "--bind", "fd://{fd}"]
+# A worker that is just being forked does not hear that it is to end: its master waits that long, by itself 30 s.
+GUNICORN = ["-m", "gunicorn", "--workers", "1", "--graceful-timeout", "3", "--no-control-socket", "--bind", "fd://{fd}"]
 UVICORN = ["-m", "uvicorn", "--fd", "{fd}", "--log-level", "error"]
 SERVERS = {
     "gunicorn sync, bare WSGI": [*GUNICORN, "web_wsgi:application"],
@@ -214,6 +215,7 @@ def test_worker_killed_with_a_request(serve: Callable[..., Server]) -> None:
     server = serve(SERVERS["gunicorn sync, bare WSGI"])
 
     def kill() -> list[tuple[Any, ...]]:
+        server.agent.catch_up()  # the worker's link was made, and may wait to be accepted
         worker = server.agent.connections[-1]
         os.kill(worker.pid, 9)
         server.agent.wait_for(lambda: worker.closed)

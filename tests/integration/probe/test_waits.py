@@ -14,6 +14,7 @@ from standin import StandIn
 from states import resting
 
 from diag.agent.registry import start_ticks
+from diag.collectors import inside
 from diag.collectors.inside import ask_inside
 from diag.collectors.live import look
 from diag.evidence import Evidence
@@ -26,6 +27,12 @@ FEW = ("3.8", "3.11", "3.13")
 FUTEX = ("202", "98")  # x86-64, and the generic table
 
 Begin = Callable[..., "subprocess.Popen[str]"]
+
+
+@pytest.fixture(autouse=True)
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a busy machine makes of the seconds that a person would wait is not what is tried here."""
+    monkeypatch.setattr(inside, "PATIENCE_S", float(TIMEOUT_S))
 
 
 @pytest.fixture

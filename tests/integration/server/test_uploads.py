@@ -195,7 +195,7 @@ def test_a_signed_request_expires(bucket: Bucket, viewer: Running) -> None:
 
     bucket.pass_time(601)
     assert send(request) == 403
-    bucket.pass_time(590)
+    bucket.pass_time(540)
     assert send(request) == 200
 
 
