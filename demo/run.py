@@ -29,7 +29,7 @@ from stores import object_store
 
 HERE = Path(__file__).parent
 DIAG = [sys.executable, "-m", "diag"]
-PATIENCE_S = 30
+PATIENCE_S = 90
 EXPECTED = (
     ("fault", "crash", "NATIVE"),
     ("raise", "event", "EVENT"),
@@ -197,11 +197,10 @@ def mistakes(found: list[dict[str, Any]], ids: dict[str, tuple[str, str]], viewe
             continue
         if not any(link["trace_id"] == trace_id for link in rows[0]["links"]):
             problems.append(f"{name}: the trace {trace_id} is not linked")
-        for page in (f"/captures/{rows[0]['capture_id']}", f"/requests/{request_id}", f"/traces/{trace_id}"):
-            text = fetch(viewer + page)
-            if request_id not in text or trace_id not in text:
-                problems.append(f"{name}: {page} does not name {request_id} and {trace_id}")
-        if name == "hang" and "has been under way for" not in fetch(f"{viewer}/captures/{rows[0]['capture_id']}"):
+        pages = (f"/captures/{rows[0]['capture_id']}", f"/requests/{request_id}", f"/traces/{trace_id}")
+        silent = [page for page in pages if not says(viewer + page, request_id, trace_id)]
+        problems += [f"{name}: {page} does not name {request_id} and {trace_id}" for page in silent]
+        if name == "hang" and not says(f"{viewer}/captures/{rows[0]['capture_id']}", "has been under way for"):
             problems.append("hang: nobody looked at the worker before gunicorn ended it")
     if not any(row["kind"] == "report" for row in found):
         problems.append("the live report is missing")
@@ -213,7 +212,7 @@ def out_of_memory(found: list[dict[str, Any]], viewer: str) -> Iterator[str]:
     rows = [row for row in found if row["trigger"] == "oom"]
     if len(rows) != 1:
         yield f"oom: {len(rows)} captures, not 1"
-    elif "Memory in use grew" not in fetch(f"{viewer}/captures/{rows[0]['capture_id']}"):
+    elif not says(f"{viewer}/captures/{rows[0]['capture_id']}", "Memory in use grew"):
         yield "oom: its page does not say how memory grew"
 
 
@@ -271,6 +270,18 @@ def fetch(address: str) -> str:
             return str(answer.read().decode())
     except OSError:
         return ""
+
+
+def says(address: str, *words: str) -> bool:
+    """Whether the page says all of this, now or soon: the viewer looks into the store only now and then."""
+    until = time.monotonic() + PATIENCE_S
+    while True:
+        page = fetch(address)
+        if all(word in page for word in words):
+            return True
+        if time.monotonic() > until:
+            return False
+        time.sleep(0.1)
 
 
 def run(command: list[str], environment: dict[str, str]) -> str:

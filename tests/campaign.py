@@ -8,7 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-LIMIT_S = 900  # each takes a minute or two; a slow machine may take its time
+LIMIT_S = 1800  # each takes a minute or two; a slow machine may take its time
 
 
 def run_campaign(module: str, *arguments: str) -> tuple[int, str]:

@@ -8,12 +8,12 @@ import signal
 import subprocess
 import sys
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from machine import PROGRAMS, TIMEOUT_S
+from moving import content, listed
 from reports import validate
 
 DIAG = [sys.executable, "-m", "diag"]
@@ -70,21 +70,18 @@ class Machine:
         An agent takes a second at most to deliver, and may end between the store and the spool: that is one capture.
         What leaves the spool while it is looked at is in the store by then, which is listed after it.
         """
-        found: dict[str, dict[str, Any]] = {}
-        for path in self.state.glob("spool/pending/**/manifest.json"):
-            with suppress(FileNotFoundError):
-                manifest = json.loads(path.read_text())
-                found[manifest["capture_id"]] = manifest
-        for path in self.state.glob("store/v1/**/manifest.json"):
-            manifest = json.loads(path.read_text())
-            found[manifest["capture_id"]] = manifest
-        return [found[capture_id] for capture_id in sorted(found)]
+        manifests: dict[str, dict[str, Any]] = {}
+        for place in ("spool/pending", "store/v1"):
+            for text in content(listed(self.state, f"{place}/**/manifest.json")).values():
+                manifest = json.loads(text)
+                manifests[manifest["capture_id"]] = manifest
+        return [manifests[capture_id] for capture_id in sorted(manifests)]
 
     def only_capture(self) -> dict[str, Any]:
         """The manifest, after asserting that there is exactly one."""
-        found = self.captures()
-        assert len(found) == 1, [(c["kind"], c["level"], c["title"]) for c in found]
-        return found[0]
+        captures = self.captures()
+        assert len(captures) == 1, [(c["kind"], c["level"], c["title"]) for c in captures]
+        return captures[0]
 
     def report_of(self, manifest: dict[str, Any]) -> dict[str, Any]:
         """The report of a capture, valid against the schema."""
@@ -94,18 +91,18 @@ class Machine:
     def artifact(self, manifest: dict[str, Any], name: str) -> bytes:
         """This file of a capture, from the spool or from the store, where it is once it has left the spool."""
         for folder in ("spool", "store"):
-            for path in self.state.glob(f"{folder}/**/{manifest['capture_id']}*/{name}"):
-                with suppress(FileNotFoundError):
-                    return path.read_bytes()
+            if files := content(listed(self.state, f"{folder}/**/{manifest['capture_id']}*/{name}")):
+                return next(iter(files.values()))
         raise FileNotFoundError(f"{name} of {manifest['capture_id']} is in no folder of {self.state}")
 
     def only_report(self) -> dict[str, Any]:
         """The report of the one capture there is."""
         return self.report_of(self.only_capture())
 
-    def files(self) -> list[Path]:
-        """Every file that `diag` keeps."""
-        return [path for path in self.home.rglob("*") if path.is_file()]
+    def kept(self) -> bytes:
+        """All that `diag` keeps, in one. What leaves the spool while it is read is in the store by then."""
+        elsewhere = content([path for path in listed(self.home, "**/*") if self.state / "store" not in path.parents])
+        return b"\n".join([*elsewhere.values(), *content(listed(self.state, "store/**/*")).values()])
 
     def close(self) -> None:
         """Kill and reap what a test left running."""

@@ -32,6 +32,14 @@ class States:
                 break
 
 
+def has_ended(pid: int) -> bool:
+    """Whether the process is gone, or only waits to be reaped. Its streams are closed a moment before that."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] in "ZX"
+    except (FileNotFoundError, ProcessLookupError):
+        return True
+
+
 def resting(pid: int) -> list[str]:
     """The system call that each thread of a process rests in: its number and its first argument, main thread first.
 

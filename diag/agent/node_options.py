@@ -9,7 +9,7 @@ from itertools import takewhile
 from pathlib import Path
 
 REPORT_NAME = "node.json"
-VERSION_WAIT_S = 3.0
+VERSION_WAIT_S = 10.0  # a node that the disk has to bring first is as slow to start itself
 _NAMES = ("node", "nodejs")
 _VERSION = re.compile(rb"v(\d+)\.(\d+)\.")
 _WANTED = ("--report-uncaught-exception", "--report-on-fatalerror")

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 
 _LONGEST = 4096
 _MOST = 5000
-_TIMEOUT_S = 2
+_TIMEOUT_S = 10
 
 
 def demangle(names: Iterable[str]) -> dict[str, str]:

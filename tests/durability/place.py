@@ -5,15 +5,18 @@ from __future__ import annotations
 import json
 import os
 import signal
-from collections.abc import Mapping
+import time
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from moving import listed
+
 from diag.model import MANIFEST, valid_id
 from diag.spool import id_of
-from durability.children import FAILED, Child
+from durability.children import FAILED, LIMIT_S, Child
 from durability.work import Work, flush, stated
 
 # All that the campaign knows of the spool's inside.
@@ -27,7 +30,6 @@ PUBLISHED = "diag/*/instance.json"
 NOWHERE = "http://127.0.0.1:9"
 _MARK = "DURABILITY_PLACE"
 _DRAIN_TRIES = 8
-_LOOKS = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,19 +118,20 @@ class Place:
         return sorted(path for path in self._glob(UNFINISHED) if path.is_file())
 
     def _glob(self, pattern: str) -> list[Path]:
-        for _ in range(_LOOKS):
-            with suppress(FileNotFoundError):  # a folder that was moved while it was looked at
-                return [path for place in (self.state, self.run_dir) for path in place.glob(pattern)]
-        raise RuntimeError(f"{self.state} does not hold still.")
+        return [path for place in (self.state, self.run_dir) for path in listed(place, pattern)]
 
     def taken_bytes(self, folder: str) -> int:
-        """What the files below a folder of the state take on the disk now; who ends meanwhile takes nothing."""
-        taken = 0
+        """What the files below a folder of the state take on the disk now; what is gone meanwhile takes nothing.
+
+        What is moved while it is looked at may be met twice, and counts once.
+        """
+        taken = {}
         for at, _, names in os.walk(self.state / folder):
             for name in names:
                 with suppress(FileNotFoundError):
-                    taken += (Path(at) / name).lstat().st_blocks * 512
-        return taken
+                    facts = (Path(at) / name).lstat()
+                    taken[facts.st_ino] = facts.st_blocks * 512
+        return sum(taken.values())
 
     def log(self) -> str:
         """What the children wrote, the end of it."""
@@ -139,14 +142,23 @@ class Place:
         """Kill -9 of everything that runs here, also of what has left its group."""
         for child in self._children:
             child.kill()
-        for entry in Path("/proc").iterdir():
-            if not entry.name.isdigit():
-                continue
-            with suppress(OSError):
-                if f"{_MARK}={self.home}\0".encode() in (entry / "environ").read_bytes():
-                    os.kill(int(entry.name), signal.SIGKILL)
+        until = time.monotonic() + LIMIT_S
+        while pids := [*self._running()]:
+            for pid in pids:
+                with suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+            if time.monotonic() > until:
+                raise RuntimeError(f"{pids} do not end")
+            time.sleep(0.001)
         for child in self._children:
             child.said()
+
+    def _running(self) -> Iterator[int]:
+        """Who was started here and still runs; of a zombie nobody can tell."""
+        for entry in Path("/proc").iterdir():
+            with suppress(OSError):
+                if entry.name.isdigit() and f"{_MARK}={self.home}\0".encode() in (entry / "environ").read_bytes():
+                    yield int(entry.name)
 
 
 def _look(status: int, text: str, hung: bool) -> Look:

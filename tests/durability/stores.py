@@ -12,6 +12,7 @@ from typing import Any, Protocol
 from urllib.parse import urlsplit
 
 import viewers
+from moving import content, listed
 from s3_server import REGION, S3, serving_s3
 
 from durability import sdk
@@ -52,11 +53,8 @@ class FileCorner:
         return self.folder.as_uri()
 
     def objects(self) -> dict[str, bytes]:
-        return {
-            str(path.relative_to(self.folder)): path.read_bytes()
-            for path in self.folder.rglob("*")
-            if path.is_file() and not path.name.startswith(".")
-        }
+        files = [path for path in listed(self.folder, "**/*") if not path.name.startswith(".")]
+        return {str(path.relative_to(self.folder)): data for path, data in content(files).items()}
 
     def clear(self) -> None:
         return  # goes with the trial's folder

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from instances import Machine
 
-LINGER_S = 30.0  # how long the guard may take to see that it is alone, on a loaded machine
+LINGER_S = 120.0  # how long the guard and the uploader may take to see that nobody needs them, on a loaded machine
 
 
 def running(machine: Machine) -> Iterator[str]:

@@ -15,6 +15,7 @@ from typing import Any
 
 from instances import Ended, Machine
 from machine import PROGRAMS, go_program
+from moving import listed
 
 from diag.agent import sampling
 from faults import fault as names
@@ -81,7 +82,7 @@ def run(fault: Fault, python: str, library: str, under: Under) -> Outcome:
         watched = _run(fault, machine, lambda folder: under.run(machine, command, lasts_s, folder))
         machine.close()
         behind = [*residue.left(machine)]
-        if any(machine.state.glob("spool/pending/**/manifest.json")):
+        if listed(machine.state, "spool/pending/**/manifest.json"):
             machine.diag("flush")  # an agent has a second to deliver; on a loaded machine the next diag goes on
         got, wrong = _read(machine)
         wrong += _not_wanted(fault, under, got)

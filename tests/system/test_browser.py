@@ -7,6 +7,7 @@ import re
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import captured
 import deaths
@@ -38,7 +39,7 @@ ARGUMENTS = [
 ]
 WIDE, NARROW = 1440, 390
 DRIVER = "GL Driver Message"  # what a machine without a graphics card says about itself
-PATIENCE_S = 90  # a large profile, drawn without a graphics card
+PATIENCE_S = 180  # a large profile, drawn without a graphics card; and the first start of a browser
 expect.set_options(timeout=TIMEOUT_S * 1000)
 # How many different colours the page's canvases show.
 COLOURS = """() => {
@@ -56,7 +57,7 @@ pytestmark = pytest.mark.browser
 def browser() -> Iterator[Browser]:
     path = need("chromium")
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=path, args=ARGUMENTS)
+        browser = playwright.chromium.launch(executable_path=path, args=ARGUMENTS, timeout=PATIENCE_S * 1000)
         yield browser
         browser.close()
 
@@ -69,10 +70,16 @@ def complaints() -> list[str]:
 
 @pytest.fixture
 def context(browser: Browser) -> Iterator[BrowserContext]:
-    context = browser.new_context(viewport={"width": WIDE, "height": 900})
-    context.set_default_timeout(TIMEOUT_S * 1000)
+    context = patient(browser, viewport={"width": WIDE, "height": 900})
     yield context
     context.close()
+
+
+def patient(browser: Browser, **options: Any) -> BrowserContext:
+    """A context of its own, whose pages may take as long as everything here."""
+    context = browser.new_context(**options)
+    context.set_default_timeout(TIMEOUT_S * 1000)
+    return context
 
 
 @pytest.fixture
@@ -208,7 +215,7 @@ def test_no_page_scrolls_sideways(
     viewer: Running, browser: Browser, complaints: list[str], width: int, scheme: str
 ) -> None:
     """Every page fits its window with everything unfolded, can be read in light and dark, and blocks nothing."""
-    context = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme)  # type: ignore[arg-type]
+    context = patient(browser, viewport={"width": width, "height": 900}, color_scheme=scheme)
     page = context.new_page()
     listen(page, complaints)
 
@@ -257,7 +264,7 @@ def test_pages_work_without_scripts(viewer: Running, browser: Browser) -> None:
     """Without JavaScript everything is there to read and to follow; only buttons that need it are not shown."""
     made = deaths.made(deaths.segfault())
     viewer.deliver(made)
-    context = browser.new_context(java_script_enabled=False)
+    context = patient(browser, java_script_enabled=False)
     page = context.new_page()
 
     page.goto(viewer.url)
@@ -276,7 +283,7 @@ def test_an_agent_in_trouble_is_followed_from_the_overview(viewer: Running, brow
     """Without JavaScript the overview says that captures wait somewhere, and leads to the agent and its numbers."""
     told.put(viewer.store, told.healthy(new_capture_id(), host="web-1"))
     told.put(viewer.store, told.document(new_capture_id(), host="web-2", oldest_pending_s=900))
-    context = browser.new_context(java_script_enabled=False)
+    context = patient(browser, java_script_enabled=False)
     page = context.new_page()
 
     page.goto(viewer.url)
@@ -434,7 +441,7 @@ def test_a_saved_profile_opens_without_a_network(browser: Browser, complaints: l
     """The one HTML file shows tables and flame graph from a disk, asks for nothing, and fits a telephone."""
     path = tmp_path / "profile.html"
     path.write_bytes(formats.write(captured.shop(), "html"))
-    context = browser.new_context(offline=True, viewport={"width": NARROW, "height": 800})
+    context = patient(browser, offline=True, viewport={"width": NARROW, "height": 800})
     page = context.new_page()
     listen(page, complaints)
     asked: list[str] = []
@@ -456,7 +463,7 @@ def test_a_profile_is_read_without_scripts(viewer: Running, browser: Browser) ->
     """Without JavaScript the pictures and tables are there, and another profile is compared by a link."""
     for slow in ("req-cart-2", "req-checkout-1"):
         viewer.deliver(captured.made(captured.shop(slow)))
-    context = browser.new_context(java_script_enabled=False)
+    context = patient(browser, java_script_enabled=False)
     page = context.new_page()
 
     page.goto(viewer.url + "?kind=profile")
@@ -520,7 +527,7 @@ def test_a_transcript_is_played(viewer: Running, page: Page, browser: Browser, c
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
     assert complaints == []
 
-    plain = browser.new_context(java_script_enabled=False)
+    plain = patient(browser, java_script_enabled=False)
     still = plain.new_page()
     still.goto(f"{viewer.url}/captures/{made.id}")
     expect(still.locator("#transcript pre.output")).to_contain_text("green <img src=x")

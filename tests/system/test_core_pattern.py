@@ -14,6 +14,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from core_files import core_pattern
 from instances import Machine
 from joined import start_agent, stop
 from machine import PROGRAMS, TIMEOUT_S, missing, need
+from moving import listed
 
 from diag import config
 from diag.agent import core_pattern as handler
@@ -97,7 +99,7 @@ def records(home: Path) -> list[dict[str, Any]]:
     while any((home / ".local/state/diag/cores").glob(".taken-*")):
         assert time.monotonic() < until, "a handler has not ended"
         time.sleep(0.02)
-    return [json.loads(path.read_text()) for path in sorted(home.rglob("spool/pending/**/report.*.json"))]
+    return [json.loads(path.read_text()) for path in sorted(listed(home, "**/spool/pending/**/report.*.json"))]
 
 
 def log(home: Path) -> str:
@@ -188,11 +190,12 @@ def test_a_crash_loop_is_sampled_and_limits_hold(
     """Of many crashes some are recorded and all are counted; a core is cut at its limit, and kept where asked for."""
     options = Options(only_uid=UID, a_minute=2, most_bytes=1 << 16, keep_cores=True)
     with handler.installed(settings, options):
-        pids = [die(dying)[0] for _ in range(4)]
+        with ThreadPoolExecutor(4) as crowd:  # at once, so that a slow machine does not need a minute for them
+            pids = [pid for pid, _ in crowd.map(lambda _: die(dying), range(4))]
         outcome = [logged(home, pid) for pid in pids]
 
-    assert ["recorded as" in line for line in outcome] == [True, True, False, False]
-    assert all("counted" in line for line in outcome[2:])
+    assert sum("recorded as" in line for line in outcome) == 2
+    assert sum("counted" in line for line in outcome) == 2
     assert all(any("cut off" in gap["reason"] for gap in report["incomplete"]) for report in records(home))
     kept = list((home / ".local/state/diag/cores").iterdir())
     assert len(kept) == 2

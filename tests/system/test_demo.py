@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 DEMO = Path(__file__).parents[2] / "demo" / "run.py"
-LIMIT_S = 300  # it takes some ten seconds; a slow machine may take its time
+LIMIT_S = 600  # it takes some ten seconds; a slow machine may take its time
 
 
 @pytest.mark.timeout(LIMIT_S + 10)

@@ -8,7 +8,7 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from joined import get, hook, place, start_agent, start_web, stop
 from machine import TIMEOUT_S, missing, python
 
 NOBODY = 65534
+PATIENCE_S = "50"  # a hook answers as soon as all is done
 VERSION_1, VERSION_2 = Path("/sys/fs/cgroup/freezer"), Path("/sys/fs/cgroup")
 
 
@@ -69,6 +70,14 @@ def freezer(machine: Machine) -> Iterator[Freezer]:
     group.close()
 
 
+def wait_until(happened: Callable[[], object]) -> None:
+    """Wait until it has happened, TIMEOUT_S at most."""
+    end = time.monotonic() + TIMEOUT_S
+    while not happened():
+        assert time.monotonic() < end
+        time.sleep(0.01)
+
+
 def stored(machine: Machine) -> list[dict[str, Any]]:
     """The manifests in the store; not those that wait in the spool."""
     return [json.loads(path.read_text()) for path in machine.state.glob("store/v1/**/manifest.json")]
@@ -102,7 +111,7 @@ def test_what_happened_before_a_freeze_is_stored_although_it_never_thaws(machine
         (freezer.folder / "cgroup.procs").write_text(str(pid))
     assert get(port, "/fail") == 500
 
-    said = hook(machine, "--deadline", "20")
+    said = hook(machine, "--deadline", PATIENCE_S)
     freezer.freeze()
 
     (event,) = stored(machine)
@@ -119,7 +128,7 @@ def test_the_agent_of_diag_run_has_the_same_hook(machine: Machine, freezer: Free
     assert get(int(run.stdout.readline()), "/fail") == 500
 
     until = time.monotonic() + TIMEOUT_S
-    while not (said := machine.diag("flush", "--agent", "shop", "--deadline", "20", "--json")).stdout:
+    while not (said := machine.diag("flush", "--agent", "shop", "--deadline", PATIENCE_S, "--json")).stdout:
         assert time.monotonic() < until, said.stderr  # the command runs before its agent listens
     freezer.freeze()
 
@@ -144,9 +153,10 @@ def test_the_hooks_over_the_loopback(machine: Machine) -> None:
         "unknown": call(port, "POST", "/stop")[0],
         "no number": call(port, "POST", "/pre-freeze?deadline_s=soon")[0],
     }
+    wait_until(lambda: call(port, "GET", "/health")[1]["instances"])  # not while it is busy with the exception
     health = call(port, "GET", "/health")
-    frozen = call(port, "POST", "/pre-freeze?deadline_s=20")
-    stopped = call(port, "POST", "/pre-stop?deadline_s=20")
+    frozen = call(port, "POST", f"/pre-freeze?deadline_s={PATIENCE_S}")
+    stopped = call(port, "POST", f"/pre-stop?deadline_s={PATIENCE_S}")
     agent.communicate(timeout=TIMEOUT_S)
     server.kill()
 
@@ -162,9 +172,10 @@ def test_a_store_that_is_down_is_said(machine: Machine) -> None:
     agent = start_agent(machine, "--store", "http://127.0.0.1:9")
     server, web = start_web(machine)
     assert get(web, "/fail") == 500
+    wait_until(machine.captures)
 
-    asked = machine.diag("flush", "--agent", str(place(machine)), "--deadline", "0.5")
-    said = hook(machine, "--deadline", "0.5")
+    asked = machine.diag("flush", "--agent", str(place(machine)), "--deadline", "3")
+    said = hook(machine, "--deadline", "3")
     server.kill()
     stop(agent)
 
@@ -178,7 +189,7 @@ def test_pre_stop_of_diag_flush(machine: Machine) -> None:
     """It ends `diag agent`; where nobody serves it says so."""
     agent = start_agent(machine)
 
-    done = machine.diag("flush", "--pre-stop", "--deadline", "20")
+    done = machine.diag("flush", "--pre-stop", "--deadline", PATIENCE_S)
     agent.communicate(timeout=TIMEOUT_S)
     nobody = machine.diag("flush", "--agent")
 

@@ -194,10 +194,10 @@ def test_an_instance_with_requests_joins_the_next_agent(machine: Machine) -> Non
     assert get(port, "/fail") == 500  # nobody hears this
 
     agent = start_agent(machine)
-    hook(machine, "--deadline", "20")
+    hook(machine, "--deadline", "50")
     assert len(machine.captures()) == 2
     assert get(port, "/fail") == 500
-    hook(machine, "--deadline", "20")
+    hook(machine, "--deadline", "50")
     assert len(machine.captures()) == 3
     server.send_signal(signal.SIGSEGV)
     assert ended(server) == -signal.SIGSEGV
@@ -254,7 +254,7 @@ def test_a_hostile_instance_harms_no_other(machine: Machine) -> None:
     hostile = machine.start(*command, run=False, env=bare, stdin=subprocess.PIPE)
     say_ready(hostile)
 
-    assert hook(machine, "--deadline", "20")["instances"] == 2
+    assert hook(machine, "--deadline", "50")["instances"] == 2
     ended(hostile, "\n")
     other.kill()
     ended(other)

@@ -36,12 +36,24 @@ def machine(machine: Machine, port: int) -> Iterator[Machine]:
 
 
 def _kill_all(home: Path) -> None:
-    """Kill -9 of every process that lives in this home, also of what was left behind to deliver."""
+    """Kill -9 of every process that lives in this home, also of what was left behind to deliver, until none is left."""
+    until = time.monotonic() + TIMEOUT_S
+    while pids := _living_in(home):
+        for pid in pids:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        assert time.monotonic() < until, f"{pids} do not end"
+        time.sleep(0.01)
+
+
+def _living_in(home: Path) -> list[int]:
+    found = []
     for entry in Path("/proc").iterdir():
         with suppress(OSError):
             others = entry.name.isdigit() and int(entry.name) != os.getpid()
             if others and f"XDG_RUNTIME_DIR={home / 'run'}\0".encode() in (entry / "environ").read_bytes():
-                os.kill(int(entry.name), signal.SIGKILL)
+                found.append(int(entry.name))
+    return found
 
 
 def _reboot(machine: Machine) -> None:

@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 from instances import Machine
 from machine import PROGRAMS, TIMEOUT_S
+from moving import listed
 
 from diag.profiles import formats, tables
 from diag.profiles.model import PID, REQUEST_ID, THREAD_ID, TRACE_ID, Profile, label
@@ -87,7 +88,7 @@ def asking(port: int) -> Iterator[list[str]]:
 
 def profile(machine: Machine) -> Profile:
     """The only profile that was kept."""
-    (path,) = machine.home.rglob("store/v1/**/profile.pb.gz")
+    (path,) = listed(machine.state, "store/v1/**/profile.pb.gz")
     return formats.read(path.read_bytes())
 
 

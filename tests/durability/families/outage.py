@@ -28,7 +28,7 @@ from durability.work import Say
 STORES = ("s3", "oss", "http")
 DAYS_S = 3 * 86400
 OUTAGE_S = 4.0
-BACK_WITHIN_S = 60.0
+BACK_WITHIN_S = 300.0
 QUOTA_MB = 2
 CRASHES, PROFILES = 20, 20
 _EVER = 10_000_000
