@@ -36,7 +36,7 @@ EXPECTED = (
     ("kill", "crash", "OUTSIDE"),
     ("hang", "crash", "FULL"),
 )
-TIMEOUT_S = 15  # gunicorn's own, for a worker that is silent
+TIMEOUT_S = 20  # gunicorn's own, for a worker that is silent
 NIGHTLY_BYTES = 160 << 20
 _BOUND: list[socket.socket] = []  # for as long as the demo runs
 
@@ -87,7 +87,7 @@ def demonstrate(environment: dict[str, str], *, check: bool) -> int:
             "--log-level",
             "warning",
         ]
-        say("$ diag run --name shop --hang-after 5 -- gunicorn --workers 2 --timeout 15 shop:app")
+        say(f"$ diag run --name shop --hang-after 5 -- gunicorn --workers 2 --timeout {TIMEOUT_S} shop:app")
         with started(command, environment, f"http://127.0.0.1:{shop_port}/"):
             ids = visit(shop_port, environment)
         killed = run_nightly(environment)
@@ -114,7 +114,7 @@ def visit(port: int, environment: dict[str, str]) -> dict[str, tuple[str, str]]:
     say("GET /label/tea        a native library follows a NULL pointer: the worker dies of SIGSEGV")
     get(port, "/label/tea", *ids["fault"])
     say("GET /slow             and its worker is killed with SIGKILL meanwhile")
-    with in_flight(port, "/slow?seconds=20", *ids["kill"]):
+    with in_flight(port, "/slow?seconds=60", *ids["kill"]):
         os.kill(worker_serving("/slow", environment), signal.SIGKILL)
     wait_for(lambda: get(port, "/", "req-after", secrets.token_hex(16)) == 200, "gunicorn to start new workers")
     say(f"GET /pay/tea          the bank does not answer; gunicorn ends the worker after {TIMEOUT_S} s")

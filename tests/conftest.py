@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import compileall
 import os
 import shutil
 import signal
@@ -14,9 +15,17 @@ import pytest
 from hypothesis import HealthCheck, settings
 from postgres import Postgres, serving_postgres
 
+PACKAGES = [Path(__file__).parents[1] / name for name in ("diag", "server/diag_server")]
 # Each run tries the same examples, however slowly: `pytest --hypothesis-profile=default` looks for others.
 settings.register_profile("same", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("same")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def compiled() -> None:
+    """What a fresh checkout compiles when it is first imported: a crash does not wait for its agent so long."""
+    for package in PACKAGES:
+        compileall.compile_dir(package, quiet=2)
 
 
 @pytest.fixture(autouse=True)

@@ -6,6 +6,7 @@ uploader moves a capture's folder at any moment.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 
 LOOKS = 1000
@@ -24,9 +25,7 @@ def listed(folder: Path, pattern: str) -> list[Path]:
 def content(paths: list[Path]) -> dict[Path, bytes]:
     """What stands in those of the files that are still there."""
     read = {}
-    for path in paths:
-        try:
+    for path in filter(Path.is_file, paths):
+        with suppress(FileNotFoundError):
             read[path] = path.read_bytes()
-        except (FileNotFoundError, IsADirectoryError):
-            continue
     return read

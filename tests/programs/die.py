@@ -6,12 +6,20 @@ import sys
 import threading
 import time
 
+from known import wait_until_known
+
 
 def fault(name):
     getattr(ctypes.CDLL(sys.argv[2]), name)()  # MARK: crash
 
 
+def fault_in_sight(name):
+    wait_until_known()
+    fault(name)
+
+
 def in_thread():
+    wait_until_known()
     thread = threading.Thread(target=fault, args=("fault_null_read",), name="doomed")
     thread.start()
     thread.join()
@@ -25,7 +33,7 @@ def send(number):
 def fork_and_fault():
     pid = os.fork()
     if pid == 0:
-        fault("fault_null_read")
+        fault_in_sight("fault_null_read")
     _, status = os.waitpid(pid, 0)
     print("child", os.WTERMSIG(status))
 
@@ -41,12 +49,12 @@ def fork_and_exit():
 def catch_term():
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     print("ready", flush=True)
-    time.sleep(30)
+    time.sleep(600)
 
 
 def wait():
     print("ready", flush=True)
-    time.sleep(30)
+    time.sleep(600)
 
 
 def wait_then_fault():
@@ -63,11 +71,11 @@ def wait_then_exit():
 
 
 WAYS = {
-    "null": lambda: fault("fault_null_read"),
-    "wild": lambda: fault("fault_wild_write"),
-    "divide": lambda: fault("fault_divide"),
-    "illegal": lambda: fault("fault_illegal"),
-    "bus": lambda: fault("fault_bus"),
+    "null": lambda: fault_in_sight("fault_null_read"),
+    "wild": lambda: fault_in_sight("fault_wild_write"),
+    "divide": lambda: fault_in_sight("fault_divide"),
+    "illegal": lambda: fault_in_sight("fault_illegal"),
+    "bus": lambda: fault_in_sight("fault_bus"),
     "abort": os.abort,
     "thread": in_thread,
     "sent": lambda: send(signal.SIGSEGV),

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 from instances import DIAG, Machine, program
-from machine import TIMEOUT_S, missing, python
+from machine import PROGRAMS, TIMEOUT_S, missing, python
 from moving import listed
 from states import has_ended
 from viewers import running
@@ -127,13 +127,14 @@ def test_input_and_terminal_pass_through(machine: Machine) -> None:
 def test_closed_streams_stay_closed_and_crashes_are_caught(machine: Machine, closed: str) -> None:
     """A command started with a standard stream closed finds it closed, and its end is recorded."""
     see = (
-        "import os\nfor n in range(3):\n try: os.fstat(n)\n except OSError: open('seen', 'a').write(str(n))\nos.abort()"
+        "import os\nfrom known import wait_until_known\n"
+        "for n in range(3):\n try: os.fstat(n)\n except OSError: open('seen', 'a').write(str(n))\n"
+        "wait_until_known()\nos.abort()"
     )
     (machine.home / "see.py").write_text(see)
     shell = f'exec "$@" {closed}'
-    ended = machine.run(
-        "sh", "-c", shell, "sh", *DIAG, "run", "--", python("3.11"), "see.py", run=False, cwd=machine.home
-    )
+    command = ("sh", "-c", shell, "sh", *DIAG, "run", "--", python("3.11"), "see.py")
+    ended = machine.run(*command, run=False, cwd=machine.home, env={"PYTHONPATH": str(PROGRAMS)})
 
     wanted = "".join(str(number) for number, mark in enumerate(("<&-", " >&-", "2>&-")) if mark in f" {closed}")
     assert (ended.status, (machine.home / "seen").read_text()) == (134, wanted)

@@ -90,6 +90,7 @@ def dying(open_folder: Path) -> str:
     """A C program that reads a NULL pointer."""
     path = open_folder / "dying"
     subprocess.run([need("gcc"), "-g", "-O0", "-pthread", "-o", path, PROGRAMS / "dying.c"], check=True)
+    path.chmod(0o755)  # whatever the umask
     return str(path)
 
 
@@ -154,15 +155,16 @@ def test_what_an_agent_watches_has_one_record(
     program = shutil.copy(PROGRAMS / "segfault.py", tmp_path / "only_here.py")
     with handler.installed(settings, Options()):
         machine.run(dying)
-        machine.run(sys.executable, program)
+        machine.run(sys.executable, program, flags=("--name", "only-here"))
     with handler.installed(settings, Options(only_uid=UID)):
         other = subprocess.Popen([dying], stderr=subprocess.DEVNULL)
         other.wait(TIMEOUT_S)
         assert f"pid {other.pid}," not in log(home)  # the kernel has waited for the handler
 
     # Other tests' processes may have crashed meanwhile, and have records here, too.
-    own = [m for m in machine.captures() if m["instance"]["name"] == "dying" or "only_here.py" in m["title"]]
-    assert [manifest["level"] for manifest in own] == ["OUTSIDE", "NATIVE"]
+    own = [manifest for manifest in machine.captures() if manifest["instance"]["name"] in ("dying", "only-here")]
+    assert [manifest["instance"]["name"] for manifest in own] == ["dying", "only-here"]
+    assert [manifest["trigger"] for manifest in own] == ["signal", "signal"]
     for manifest in own:
         assert "left to the agent that watches it" in logged(home, manifest["instance"]["pid"])
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from instances import Machine, marker, program
-from machine import VERSIONS, python
+from machine import PROGRAMS, VERSIONS, python
 
 from diag.probe.diag_probe import layout
 
@@ -63,9 +63,10 @@ def test_a_program_keeps_its_own_faulthandler(machine: Machine) -> None:
 
     A freeze that lasts beyond SEND_TIMEOUT_S, on a loaded machine, costs the text a word for each such while.
     """
-    script = "import ctypes, faulthandler\nfaulthandler.enable()\nctypes.string_at(0)\n"
-    bare = machine.run(python("3.11"), "-c", script, run=False)
-    watched = machine.run(python("3.11"), "-c", script)
+    script = "import ctypes, faulthandler, known\nfaulthandler.enable()\nknown.wait_until_known()\nctypes.string_at(0)"
+    more = {"PYTHONPATH": str(PROGRAMS)}
+    bare = machine.run(python("3.11"), "-c", script, run=False, env=more)
+    watched = machine.run(python("3.11"), "-c", script, env=more)
 
     def told(text: str) -> list[str]:
         return [line for line in text.splitlines() if not line.startswith(("diag: ", "Current thread"))]

@@ -46,7 +46,10 @@ def inside(group: Path, share: str) -> tuple[str, ...]:
 
 
 def test_an_oom_kill_shows_what_grew(machine: Machine, group: Path) -> None:
-    """The one record has growth with numbers, the mapping, the type, and the stack of the thread that took it."""
+    """The one record has growth with numbers, the mapping, the type, and the stack of the thread that took it.
+
+    The look at types ends after a time, wherever it is then, and says so.
+    """
     ended = machine.run(*inside(group, "2"), run=False)
 
     report = machine.only_report()
@@ -57,9 +60,11 @@ def test_an_oom_kill_shows_what_grew(machine: Machine, group: Path) -> None:
     assert look["limit"] == LIMIT
     assert LIMIT * 0.9 <= look["used"] <= LIMIT
     assert [one["used"] for one in look["samples"]][-1] > look["samples"][0]["used"]
-    assert {"str", "list", "__main__.Order"} <= {row["name"] for row in look["types"]}, gaps
-    assert "__main__.Order" in evidence
     assert look["types"][0]["name"] == "str"
+    whole = not any(gap["section"] == "lastLook.types" for gap in gaps)
+    if whole:
+        assert {"str", "list", "__main__.Order"} <= {row["name"] for row in look["types"]}, gaps
+        assert "__main__.Order" in evidence
     assert look["mappings"][0]["kind"] in ("heap", "anonymous")
     assert look["mappings"][0]["rss"] > LIMIT / 4
     assert "Memory in use grew from" in evidence
@@ -68,7 +73,7 @@ def test_an_oom_kill_shows_what_grew(machine: Machine, group: Path) -> None:
     assert "hoard" in functions
     shown = machine.diag("show", machine.only_capture()["capture_id"]).stdout
     assert "MEMORY" in shown
-    assert "__main__.Order" in shown
+    assert "__main__.Order" in shown or not whole
 
 
 def test_below_the_share_nothing_is_asked(machine: Machine, group: Path) -> None:
