@@ -114,9 +114,8 @@ def told(process: subprocess.Popen[str], expression: str) -> str:
 
 def file(machine: Machine, name: str) -> bytes:
     """A file of the newest capture of memory."""
-    newest = [one for one in machine.captures() if one["kind"] == "memory"][-1]["capture_id"]
-    (path,) = machine.home.rglob(f"store/v1/**/{newest}/{name}")
-    return path.read_bytes()
+    newest = [one for one in machine.captures() if one["kind"] == "memory"][-1]
+    return machine.artifact(newest, name)
 
 
 def summary(machine: Machine) -> dict[str, Any]:

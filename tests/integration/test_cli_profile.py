@@ -138,7 +138,8 @@ def test_a_pid_of_nobodys(engine: str, start: Callable, diag: Callable, home: Pa
     one = profile(home)
     assert labels(one, PID) <= {child.pid}
     assert child.pid in labels(one, THREAD_ID)
-    assert len(one) > min(20, 20 * computed_s)  # perf samples it while it has a processor
+    # perf samples it while it has a processor; and it computes while diag starts, too, which may take longer.
+    assert len(one) > min(20, 2 * computed_s)
     if engine != "perf":  # it names what runs inside CPython instead
         assert hottest(one) == "left_leaf"
         assert "left_leaf (alternating.py)" in answer.stdout

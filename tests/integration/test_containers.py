@@ -105,6 +105,7 @@ def test_docker_api(podman: Podman, unique: str, home: Path, monkeypatch: pytest
         while unique not in found:  # it listens before it answers, and a busy one may answer too late to be heard
             assert service.poll() is None
             assert time.monotonic() < until
+            time.sleep(0.05)
             found = {one.name: one.container_id for one in docker_api.running()}
         assert found[unique] == podman.inspect(unique)["Id"]
         assert docker_api.pid_of(found[unique]) == pid

@@ -29,11 +29,11 @@ BANNER = re.compile(r"The index is being built(?: anew)?:</strong> ([0-9,]+) cap
 
 
 def wait_until(happened: Callable[[], bool], what: str) -> None:
-    """Wait until it has happened."""
+    """Wait until it has happened. Who asks for pages more often keeps the viewer from its work on a busy machine."""
     ends = time.monotonic() + 4 * TIMEOUT_S
     while not happened():
         assert time.monotonic() < ends, what
-        time.sleep(0.05)
+        time.sleep(0.5)
 
 
 def fill(store: Path, hours: int = HOURS) -> set[str]:
