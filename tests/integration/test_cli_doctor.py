@@ -12,6 +12,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from freezing import frozen
 from machine import need
 from spooled import MIB, make_capture, put_capture
 
@@ -25,6 +26,7 @@ MACHINE = [
     "stacks",
     "native stacks",
     "memray",
+    "core stacks",
     "permission",
     "/proc",
     "exit status",
@@ -66,6 +68,20 @@ def test_table_fits_and_needs_no_colour(diag: Callable) -> None:
     assert [line.split()[1] for line in lines if line.startswith(("  ✓", "  –", "  ✗"))] != []
     assert all(len(line) <= 80 for line in lines)
     assert "\x1b" not in answer.stdout
+
+
+def test_python_in_core_files(diag: Callable, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What reads it is there and starts, or doctor says what it is called and how it is had."""
+    monkeypatch.chdir(home)
+    (home / "pystack").mkdir()
+    (home / "pystack/__init__.py").write_text("")  # there, and without its engine
+
+    found = [checks(diag("doctor", "--json", **where))["core stacks"] for where in ({}, {"PYTHONPATH": str(home)})]
+
+    assert [one["outcome"] for one in found] == ["works", "limited"]
+    assert found[0]["what"].startswith("pystack 1.")
+    assert "diag report --core" in found[1]["what"]
+    assert "diag[cores]" in found[1]["advice"]
 
 
 def test_store_that_is_down(diag: Callable) -> None:
@@ -159,6 +175,19 @@ def test_unprepared_and_stopped_process(start: Callable, diag: Callable) -> None
         "state": "limited",
     }
     assert "diag run" in found["probe"]["advice"]
+    assert f"kill -CONT {child.pid}" in found["state"]["advice"]
+
+
+def test_a_frozen_process_is_not_told_to_be_continued(start: Callable, diag: Callable) -> None:
+    """No signal lets it run on; whoever froze its group does."""
+    child = start("sleeping_threads.py")
+
+    with frozen(child.pid):
+        found = checks(diag("doctor", str(child.pid), "--json"))
+
+    assert "frozen" in found["state"]["what"]
+    assert "thaws" in found["state"]["advice"]
+    assert "kill" not in found["state"]["advice"]
 
 
 def test_process_that_is_not_python(diag: Callable) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import pty
 import re
 import signal
 import subprocess
@@ -11,6 +12,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -88,10 +90,10 @@ def profiling(home: Path) -> Iterator[Callable[..., subprocess.Popen[str]]]:
 
 
 @pytest.fixture
-def looks(wait_for: Callable) -> Callable[[subprocess.Popen[str], subprocess.Popen[str]], None]:
+def looks(wait_for: Callable) -> Callable[[Any, subprocess.Popen[str]], None]:
     """Waits until the capture's tool takes samples, and the process has computed for a second since."""
 
-    def wait(process: subprocess.Popen[str], child: subprocess.Popen[str]) -> None:
+    def wait(process: Any, child: subprocess.Popen[str]) -> None:
         def samples() -> bool:
             try:
                 tasks = Path(f"/proc/{process.pid}/task").glob("*/children")
@@ -192,6 +194,23 @@ def test_cpu_leaves_out_what_waits(engine: str, start: Callable, diag: Callable,
     assert by_thread[(child.pid,)] >= 0.9 * one.total(one.column())
 
 
+@pytest.mark.parametrize("mode", ["cpu", "gil"])
+@pytest.mark.parametrize("version", ["3.8", "3.13"])
+def test_rest_between_two_computations_is_no_cpu_time(
+    version: str, mode: str, start: Callable, diag: Callable, home: Path
+) -> None:
+    """What py-spy saw last before a rest lasts no longer than the process ran."""
+    child = start("resting.py", by=(python(version),))
+
+    before = cpu_s(child.pid)
+    answer = diag("profile", str(child.pid), "-d", "3", "--engine", "py-spy", "--mode", mode)
+    computed_s = cpu_s(child.pid) - before
+
+    assert answer.returncode == 0, answer.stderr
+    one = profile(home)
+    assert one.total(one.column()) <= (computed_s + 5 / CLOCK_HZ) * 1e9
+
+
 def test_native_frames_say_what_they_cost(start: Callable, diag: Callable, home: Path) -> None:
     """`--native` merges C frames into the Python stacks, and the capture says that this stops the process."""
     child = start("alternating.py")
@@ -223,6 +242,39 @@ def test_ctrl_c_keeps_what_there_is(
     assert json.loads(kept(home, "summary.json"))["recording"]["duration_s"] < 500
     assert "diag get" in stdout
     assert state(child.pid) in "RS"
+    assert rest(home) == set()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_who_ends_diag_loses_nothing(
+    number: int, start: Callable, profiling: Callable, looks: Callable, home: Path
+) -> None:
+    """A signal that asks it to end is taken as Ctrl-C is, and no tool stays behind."""
+    child = start("alternating.py")
+    process = profiling(str(child.pid), "-d", "600")
+    looks(process, child)
+
+    process.send_signal(number)
+
+    stdout, stderr = process.communicate(timeout=TIMEOUT_S)
+    assert process.returncode == 0, stderr
+    assert "diag get" in stdout
+    assert len(profile(home)) > 0
+    assert rest(home) == set()
+
+
+def test_a_terminal_that_is_closed_loses_nothing(start: Callable, looks: Callable, home: Path) -> None:
+    """Nobody is there to be told, and the capture is in the store all the same."""
+    child = start("alternating.py")
+    pid, terminal = pty.fork()
+    if pid == 0:
+        os.execv(sys.executable, [*DIAG, "profile", str(child.pid), "-d", "600"])
+    looks(SimpleNamespace(pid=pid), child)
+
+    os.close(terminal)
+
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+    assert len(profile(home)) > 0
     assert rest(home) == set()
 
 
@@ -287,6 +339,31 @@ def test_native_frames_of_a_stopped_process_are_refused(start: Callable, diag: C
     assert answer.returncode == 2
     assert "stopped" in answer.stderr
     assert state(child.pid) == "T"
+
+
+def test_a_run_folder_that_cannot_be_written(start: Callable, diag: Callable, home: Path) -> None:
+    """That of another user, as `su` leaves it in XDG_RUNTIME_DIR: a sentence says which folder, and which variable."""
+    child = start("alternating.py")
+
+    answer = diag("profile", str(child.pid), "-d", "1", DIAG_RUN_DIR="/proc/run")
+
+    assert answer.returncode == 1
+    assert "The run folder /proc/run cannot be written" in answer.stderr
+    assert "DIAG_RUN_DIR" in answer.stderr
+    assert "Traceback" not in answer.stderr
+    assert manifests(home) == []
+
+
+def test_the_file_goes_to_standard_output(start: Callable, home: Path) -> None:
+    """`-o -` is for a pipe: what is said besides stands on stderr."""
+    child = start("alternating.py")
+    command = [*DIAG, "profile", str(child.pid), "-d", "1", "-f", "speedscope", "-o", "-"]
+
+    answer = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT_S, check=True)
+
+    assert json.loads(answer.stdout)["$schema"].startswith("https://www.speedscope.app/")
+    assert "diag get" in answer.stderr
+    assert len(manifests(home)) == 1
 
 
 def test_two_at_once(start: Callable, profiling: Callable, looks: Callable, diag: Callable, home: Path) -> None:
