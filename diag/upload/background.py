@@ -80,9 +80,9 @@ def _take_lock(root: Path) -> int | None:
 
 
 def _is_stuck(settings: Settings, root: Path) -> bool:
-    """Whether the uploader that there is was refused, and we have other credentials than it has."""
+    """Whether the uploader that there is gets nowhere, and we have another store or other credentials than it has."""
     told = status.read(root)
-    return bool(told and told.refused) and _holder(root)[1] != _fingerprint(settings, os.environ)
+    return bool(told and told.trouble) and _holder(root)[1] != _fingerprint(settings, os.environ)
 
 
 def _replace(root: Path) -> int | None:
@@ -138,7 +138,7 @@ def _work(settings: Settings, written: list[float]) -> None:
     attempt, idle, pace, store = 0, 0, Pace.of(settings), None
     known = spools(settings)
     while idle < LOOKS and (root := status.place(known)) is not None:
-        if not attempt and not waits(settings):
+        if not waits(settings):  # also after trouble: somebody else may have sent it
             idle += 1
             time.sleep(LOOK_S)
             continue
