@@ -19,6 +19,7 @@ from pathlib import Path
 from diag.config import Settings, load
 from diag.errors import DiagError, SpoolUnwritable, StoreRefused
 from diag.spool import Spool, spools
+from diag.spool.files import read_plain
 from diag.upload import status
 
 LOCK = "uploader.lock"
@@ -100,7 +101,7 @@ def _replace(root: Path) -> int | None:
 
 
 def _holder(root: Path) -> tuple[int, str]:
-    pid, _, fingerprint = (root / LOCK).read_text("ascii").strip().partition(" ")
+    pid, _, fingerprint = read_plain(root / LOCK).decode("ascii").strip().partition(" ")
     return int(pid) if pid.isdecimal() else 0, fingerprint
 
 

@@ -30,7 +30,8 @@ def open_engine(index_url: str, belongs_to: str, *, take_over: bool = False, sec
     """The database with its tables, ready to be used by several viewers at once.
 
     `belongs_to` says whose catalogue it is (store and tenant). An SQLite file of another store is emptied, and one that
-    is damaged is set aside, unless it may be somebody else's; a database is refused unless it may be taken over. `secret` is used where there is none.
+    is damaged is set aside, unless it may be somebody else's; a database is refused unless it may be taken over.
+    `secret` is used where there is none.
     Raises IndexUnusable.
     """
     path = file_of(index_url)
