@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from diag.errors import BadSetting
+from diag.model import valid_tenant
 
 MIB = 1024 * 1024
 RETENTION_HELP = """For example:
@@ -150,6 +151,8 @@ def _convert(name: str, value: Any, kind: type, where: str) -> Any:
         return number
     if kind is tuple:
         return _rules(name, value, where)
+    if name == "tenant" and not valid_tenant(str(value)):  # what is stored under another would never be listed
+        raise BadSetting(f"{name}={value!r} in {where} can be none.", "1 to 63 of a-z, 0-9, _ and -, such as team-a.")
     if issubclass(kind, Path):
         return Path(str(value)).expanduser().absolute()
     return str(value)

@@ -18,6 +18,7 @@ MOST_REPEATS = 1_000_000_000
 # The leading 0 holds until the year 2527, and keeps `moment_of` within what a datetime can say.
 ID_PATTERN = r"0[0-9a-f]{7}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}"
 _ID = re.compile(ID_PATTERN)
+_TENANT = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._@+=-]{0,199}")
 
 Level = Literal["FULL", "NATIVE", "OUTSIDE", "EVENT"]
@@ -58,6 +59,11 @@ def valid_id(text: str) -> bool:
 def valid_name(text: str) -> bool:
     """Whether this can be an artifact's file name; `..`, `/` and hidden names cannot."""
     return bool(_NAME.fullmatch(text)) and ".." not in text
+
+
+def valid_tenant(text: str) -> bool:
+    """Whether this can be a tenant, the first part of a key that says something."""
+    return bool(_TENANT.fullmatch(text))
 
 
 def moment_of(capture_id: str) -> datetime:

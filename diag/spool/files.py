@@ -188,6 +188,15 @@ def open_plain(path: Path) -> BinaryIO:
     return os.fdopen(descriptor, "rb")
 
 
+def read_plain(path: Path, at_most: int = CHUNK) -> bytes:
+    """What one of the spool's own files holds. Raises OSError for a link or a pipe, too, at which one would wait."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    with os.fdopen(descriptor, "rb") as file:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise OSError(errno.EINVAL, "is no plain file", str(path))
+        return file.read(at_most)
+
+
 def digest(path: Path) -> tuple[int, str]:
     """Size and SHA-256 of a plain file. Raises CorruptCapture."""
     found, size = hashlib.sha256(), 0

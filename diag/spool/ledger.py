@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from diag.spool.files import allocate, sync_folder, write_all, write_file
+from diag.spool.files import allocate, read_plain, sync_folder, write_all, write_file
 
 SIZE = 64 * 1024
 FOLD_AT = SIZE - 8 * 1024
@@ -96,8 +96,7 @@ class Ledger:
         """The book as it stands. A torn last line was never acknowledged, and does not count."""
         book = self._read_totals()
         try:
-            with self._path(book.generation).open("rb") as file:
-                content = file.read(READ_AT_MOST)
+            content = read_plain(self._path(book.generation), READ_AT_MOST)
         except FileNotFoundError:
             return book
         written = content[: content.index(0)] if 0 in content else content
@@ -149,7 +148,7 @@ class Ledger:
 
     def _read_totals(self) -> Book:
         try:
-            totals = json.loads(self._totals.read_bytes())
+            totals = json.loads(read_plain(self._totals))
             return Book(
                 generation=int(totals["generation"]),
                 received=int(totals["received"]),
@@ -170,7 +169,7 @@ class Ledger:
         text = b"".join(json.dumps(line).encode() + b"\n" for line in lines)
         if not path.exists():
             self._create(path)
-        descriptor = os.open(path, os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        descriptor = os.open(path, os.O_WRONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
         try:
             os.lseek(descriptor, book.end, os.SEEK_SET)
             write_all(descriptor, text.ljust(book.torn, b"\0"))

@@ -22,7 +22,7 @@ from diag.errors import DiagError
 from diag.model import moment_of, new_capture_id, now, stamp, valid_id
 from diag.redact import Redactor
 from diag.spool import Account, Spool
-from diag.spool.files import locked, sync_folder, write_file, writing
+from diag.spool.files import locked, read_plain, sync_folder, write_file, writing
 from diag.upload import keys, small
 from diag.upload.store import Store
 
@@ -72,7 +72,7 @@ def tell(
 def last_told(spool: Spool) -> Told:
     """What this spool has told last."""
     try:
-        found = Told(**json.loads((spool.root / TOLD).read_bytes()))
+        found = Told(**json.loads(read_plain(spool.root / TOLD)))
         return replace(
             found,
             account_id=found.account_id if valid_id(found.account_id) else "",
@@ -158,9 +158,10 @@ def _sweep(store: Store, tenant: str, agent_id: str, left: tuple[str, ...]) -> t
 def _agent_id(root: Path) -> str:
     """The spool's id, made once, before anything is told under it."""
     path = root / AGENT
-    found = path.read_bytes().decode("ascii", "replace").strip() if path.exists() else ""
-    if valid_id(found):
-        return found
+    with suppress(OSError):  # missing, or nothing that is ours: it is made anew
+        found = read_plain(path).decode("ascii", "replace").strip()
+        if valid_id(found):
+            return found
     made = new_capture_id()
     write_file(path, f"{made}\n".encode())
     sync_folder(root)

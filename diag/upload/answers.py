@@ -7,6 +7,8 @@ from email.utils import parsedate_to_datetime
 
 from diag.model import now
 
+PROXY_HELP = "Check HTTP_PROXY and HTTPS_PROXY; NO_PROXY names hosts that are spoken to directly."
+
 _LONGEST = 500
 
 

@@ -19,6 +19,7 @@ from pathlib import Path
 from diag.config import Settings, load
 from diag.errors import DiagError, SpoolUnwritable, StoreRefused
 from diag.spool import Spool, spools
+from diag.spool.files import read_plain
 from diag.upload import status
 
 LOCK = "uploader.lock"
@@ -80,9 +81,9 @@ def _take_lock(root: Path) -> int | None:
 
 
 def _is_stuck(settings: Settings, root: Path) -> bool:
-    """Whether the uploader that there is was refused, and we have other credentials than it has."""
+    """Whether the uploader that there is gets nowhere, and we have another store or other credentials than it has."""
     told = status.read(root)
-    return bool(told and told.refused) and _holder(root)[1] != _fingerprint(settings, os.environ)
+    return bool(told and told.trouble) and _holder(root)[1] != _fingerprint(settings, os.environ)
 
 
 def _replace(root: Path) -> int | None:
@@ -100,7 +101,7 @@ def _replace(root: Path) -> int | None:
 
 
 def _holder(root: Path) -> tuple[int, str]:
-    pid, _, fingerprint = (root / LOCK).read_text("ascii").strip().partition(" ")
+    pid, _, fingerprint = read_plain(root / LOCK).decode("ascii").strip().partition(" ")
     return int(pid) if pid.isdecimal() else 0, fingerprint
 
 
@@ -138,7 +139,7 @@ def _work(settings: Settings, written: list[float]) -> None:
     attempt, idle, pace, store = 0, 0, Pace.of(settings), None
     known = spools(settings)
     while idle < LOOKS and (root := status.place(known)) is not None:
-        if not attempt and not waits(settings):
+        if not waits(settings):  # also after trouble: somebody else may have sent it
             idle += 1
             time.sleep(LOOK_S)
             continue

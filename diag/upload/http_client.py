@@ -16,6 +16,7 @@ from diag.upload.pace import Pace
 
 CONNECT_S, READ_S = 5.0, 30.0
 AT_ONCE = 4
+_TLS_HELP = "Check DIAG_STORE; SSL_CERT_FILE names a file with the certificate of a private authority."
 
 Answer = urllib3.BaseHTTPResponse
 
@@ -61,6 +62,8 @@ class _Failing:
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         if isinstance(error, LocationValueError):
             raise BadSetting("The store's URL cannot be used.", "Write http(s)://host[:port].") from error
+        if isinstance(error, urllib3.exceptions.SSLError):
+            raise StoreUnreachable(f"{self._url}: no trusted TLS connection: {_why(error)}.", _TLS_HELP) from error
         if isinstance(error, HTTPError | OSError):
             raise StoreUnreachable(f"{self._url} does not answer: {_why(error)}.") from error
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import re
-
-from diag.model import MANIFEST, moment_of, valid_id, valid_name
+from diag.model import MANIFEST, moment_of, valid_id, valid_name, valid_tenant
 
 __all__ = [
     "DELETED",
@@ -29,12 +27,6 @@ __all__ = [
 PINS, DELETED = "pins", "deleted"
 
 _JSON = ".json"
-_TENANT = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
-
-
-def valid_tenant(text: str) -> bool:
-    """Whether this can be a tenant."""
-    return bool(_TENANT.fullmatch(text))
 
 
 def prefix(tenant: str, capture_id: str) -> str:

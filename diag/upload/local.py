@@ -42,10 +42,12 @@ class LocalStore:
 
     def __init__(self, url: str, token: str = "", pace: Pace | None = None) -> None:
         parts = urlsplit(url)
-        if parts.netloc not in ("", "localhost") or not parts.path.startswith("/") or parts.query or parts.fragment:
+        usable = parts.netloc in ("", "localhost") and parts.path.startswith("/") and "%00" not in parts.path
+        if not usable or parts.query or parts.fragment:
             raise BadSetting(f"The store {url!r} is no folder of this machine.", "Three slashes: file:///var/lib/diag")
         self.url = url
-        self.root = Path(unquote(parts.path))
+        # Names that are no UTF-8 are written by Path.as_uri() as their bytes.
+        self.root = Path(unquote(parts.path, errors="surrogateescape"))
 
     def put(self, key: str, source: Path, *, size_bytes: int, sha256: str, content_type: str) -> None:
         """Store the file whole or not at all, durably; see Store.put."""

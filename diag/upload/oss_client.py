@@ -23,7 +23,7 @@ import requests
 from diag import __version__
 from diag.errors import StoreError, StoreRefused, StoreUnreachable
 from diag.model import now
-from diag.upload.answers import plain
+from diag.upload.answers import PROXY_HELP, plain
 from diag.upload.clock import Clock
 from diag.upload.oss_errors import CREDENTIALS, ClockCorrected, Damaged, Refusal, explained, stranger
 from diag.upload.oss_url import Place
@@ -83,7 +83,8 @@ class Client:
         return oss2.utils.Crc64()
 
     def _unreachable(self, error: BaseException) -> StoreUnreachable:
-        return StoreUnreachable(f"{self.place.endpoint} does not answer: {_why(error)}.")
+        help_text = PROXY_HELP if isinstance(error, requests.exceptions.ProxyError) else None
+        return StoreUnreachable(f"{self.place.endpoint} does not answer: {_why(error)}.", help_text)
 
 
 class _Chain(oss2.credentials.CredentialsProvider):  # type: ignore[misc] # oss2 has no types

@@ -12,8 +12,8 @@ from functools import cache, cached_property
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 from diag import __version__
-from diag.errors import StoreError, StoreRefused, StoreUnreachable, ToolMissing
-from diag.upload.answers import plain
+from diag.errors import BadSetting, StoreError, StoreRefused, StoreUnreachable, ToolMissing
+from diag.upload.answers import PROXY_HELP, plain
 from diag.upload.clock import Clock
 from diag.upload.pace import Pace
 from diag.upload.s3_errors import CREDENTIALS_HELP, Refusal, explained, stranger
@@ -28,6 +28,7 @@ BUFFER = 256 * 1024
 CONNECTIONS = 32  # captures at once, times the parts of each
 _UNSIGNED = (400, 401, 403)  # how a signature is refused
 _SHIFTED = "diag-s3v4"
+_PLACE_HELP = "Check `endpoint` and `region` in DIAG_STORE, AWS_ENDPOINT_URL, and AWS_REGION."
 
 
 class Expected(Exception):
@@ -128,7 +129,11 @@ class Client:
         )
         # botocore itself reads AWS_DEFAULT_REGION alone.
         region = address.region or os.environ.get("AWS_REGION") or session.get_config_variable("region") or "us-east-1"
-        client = session.create_client("s3", region_name=region, endpoint_url=address.endpoint or None, config=config)
+        endpoint = address.endpoint or None
+        try:
+            client = session.create_client("s3", region_name=region, endpoint_url=endpoint, config=config)
+        except ValueError as error:  # not repeated: an endpoint from the environment may have a password in it
+            raise BadSetting("The endpoint or the region of the S3 store cannot be used.", _PLACE_HELP) from error
         events = client.meta.events
         events.register("before-call.s3", _stay)
         events.register_first("choose-signer.s3", self._choose_signer)
@@ -185,6 +190,8 @@ class Client:
                 f"{url}: no trusted TLS connection: {_why(error)}.",
                 "Check `endpoint` in DIAG_STORE; AWS_CA_BUNDLE names the certificate of a private authority.",
             )
+        if isinstance(error, botocore.ProxyConnectionError):
+            return StoreUnreachable(f"{url} does not answer: the proxy does not let it through.", PROXY_HELP)
         if isinstance(error, botocore.ConnectTimeoutError):
             return StoreUnreachable(f"{url} does not answer: no connection within {CONNECT_S} seconds.")
         if isinstance(error, botocore.ReadTimeoutError):

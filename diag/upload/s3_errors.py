@@ -69,7 +69,8 @@ class Refusal:
 def explained(refusal: Refusal, address: Address) -> StoreError:
     """The error that this answer means, with what to do."""
     url, code, status = address.url, refusal.code, refusal.status
-    said = f"{plain(refusal.message) or 'no reason given'} ({plain(code)}, {status})."
+    named = ", ".join(dict.fromkeys((plain(code), str(status))))  # an answer to HEAD has no code but its status
+    said = f"{plain(refusal.message) or 'no reason given'} ({named})."
     region = plain(refusal.headers.get("x-amz-bucket-region") or refusal.region)
     if code in _PASSING or status in _PASSING_STATUS:
         error = StoreUnreachable(f"{url} cannot take anything now: {said}")

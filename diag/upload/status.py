@@ -14,7 +14,7 @@ from typing import Any
 from diag.errors import DiagError, StoreRefused
 from diag.model import now, parse_stamp, stamp
 from diag.spool import Spool
-from diag.spool.files import part_of
+from diag.spool.files import part_of, read_plain
 
 FILE = "uploader.json"
 
@@ -48,7 +48,7 @@ def read(root: Path | None) -> Status | None:
     if root is None:
         return None
     try:
-        said = json.loads((root / FILE).read_bytes())
+        said = json.loads(read_plain(root / FILE))
         status = Status(**said)
         for moment in filter(None, (status.since, status.next_try)):
             parse_stamp(moment)

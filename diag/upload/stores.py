@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+from urllib.parse import urlsplit
 
 from diag.errors import BadSetting
 from diag.upload.pace import Pace
@@ -26,6 +27,10 @@ def open_store(url: str, token: str = "", pace: Pace | None = None) -> Store:
     if scheme.lower() not in STORES:
         known = ", ".join(f"{name}://" for name in STORES)
         raise BadSetting(f"There is no store for {scheme}:// (in {url!r}).", f"Stores: {known}")
+    try:
+        urlsplit(url)
+    except ValueError as error:
+        raise BadSetting("The store's URL cannot be used: what stands behind :// is no host.") from error
     module, name = STORES[scheme.lower()].split(":")
     store: Store = getattr(importlib.import_module(module), name)(url, token, pace)
     return store

@@ -114,9 +114,17 @@ def sha256_of(store: Store, found: StoredObject) -> str:
     return read.hexdigest()
 
 
+def _next(body: Readable, size: int) -> bytes:
+    """The next bytes; none where the sender is gone, or has stood still for too long."""
+    try:
+        return body.read(size)
+    except (ConnectionError, TimeoutError, BlockingIOError):
+        return b""
+
+
 def _copy(body: Readable, file: IO[bytes], length: int) -> tuple[int, str]:
     size, found = 0, hashlib.sha256()
-    while size < length and (chunk := body.read(min(CHUNK, length - size))):
+    while size < length and (chunk := _next(body, min(CHUNK, length - size))):
         file.write(chunk)
         found.update(chunk)
         size += len(chunk)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import errno
 import ipaddress
+import logging
 import signal
 import socket
+import struct
 import threading
 from collections.abc import Callable
 from contextlib import suppress
@@ -20,6 +22,7 @@ from diag_server.follow import Follower
 from diag_server.state import Viewer
 
 GRACE_S = 3
+STALL_S = 30  # how long a client may keep a thread without sending or taking a byte
 
 
 def is_loopback(host: str) -> bool:
@@ -33,7 +36,7 @@ def listen(host: str, port: int) -> socket.socket:
     """A listening socket; port 0 takes a free one. Raises AddressTaken and UsageError."""
     try:
         family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
-        return socket.create_server(address[:2], family=family, backlog=512)
+        return _bounded(socket.create_server(address[:2], family=family, backlog=512))
     except socket.gaierror as error:
         raise UsageError(
             f"{host!r} is no address of this machine.", "Say --host 127.0.0.1 or --host 0.0.0.0."
@@ -44,6 +47,22 @@ def listen(host: str, port: int) -> socket.socket:
         if error.errno == errno.EADDRINUSE:
             raise AddressTaken(f"Port {port} of {host} is in use.") from error
         raise AddressTaken(f"Nobody can listen on {host} port {port}: {error.strerror}.") from error
+
+
+def _bounded(listener: socket.socket) -> socket.socket:
+    """The listener, whose clients cannot stand still for ever: one that lost its network would keep a thread.
+
+    gunicorn sets no limit to a request that has begun. An accepted socket inherits its listener's, on Linux.
+    """
+    for option in (socket.SO_RCVTIMEO, socket.SO_SNDTIMEO):
+        listener.setsockopt(socket.SOL_SOCKET, option, struct.pack("ll", STALL_S, 0))
+    # A time that is up is EAGAIN in a socket that blocks, which gunicorn takes for a mistake.
+    logging.getLogger("gunicorn.error").addFilter(_is_news)
+    return listener
+
+
+def _is_news(record: logging.LogRecord) -> bool:
+    return not (record.exc_info and isinstance(record.exc_info[1], BlockingIOError))
 
 
 def address_of(listener: socket.socket) -> str:

@@ -25,6 +25,7 @@ from diag.spool import Spool
 from diag.upload import background, catalogue, status
 from diag.upload.background import ensure
 from diag.upload.stores import open_store
+from diag.upload.uploader import drain
 
 Wait = Callable[[Callable[[], object]], None]
 Diag = Callable[..., "subprocess.CompletedProcess[str]"]
@@ -67,6 +68,12 @@ def is_free(spool: Spool) -> bool:
         except BlockingIOError:
             return False
         return True
+
+
+def arrived(spool: Spool, store: str) -> int:
+    """How many captures are stored, while agents with this store come: a busy machine ends no uploader at once."""
+    ensure(config.load({"store": store}))
+    return spool.account().stored
 
 
 def test_it_sends_what_waits_and_what_comes_and_ends(spool: Spool, home: Path, wait_for: Wait) -> None:
@@ -215,10 +222,30 @@ def test_refused_credentials_are_told_and_new_ones_taken(
         assert pid_of(spool) == first
 
         monkeypatch.setenv("DIAG_TOKEN", "right")
-        ensure(config.load({"store": viewer.url}))
 
-        wait_for(lambda: spool.account().stored == 1)
+        wait_for(lambda: arrived(spool, viewer.url) == 1)
     assert os.waitpid(first, 0)[0] == first
+
+
+@pytest.mark.parametrize("wrong", ["http://127.0.0.1:9", "nowhere://bucket"])
+def test_who_comes_with_another_store_is_served(wrong: str, spool: Spool, home: Path, wait_for: Wait) -> None:
+    """A store that was named wrongly keeps nobody waiting who names the right one; nothing has to be ended by hand."""
+    ensure(config.load({"store": wrong}))
+    wait_for(lambda: status.read(spool.root))
+    with running(home / "viewer") as viewer:
+        put_capture(spool)
+
+        wait_for(lambda: arrived(spool, viewer.url) == 2)
+
+
+def test_it_ends_where_others_have_sent_all(spool: Spool, home: Path, wait_for: Wait) -> None:
+    """An uploader that cannot even open its store does not stay for ever."""
+    ensure(config.load({"store": "nowhere://bucket"}))
+    wait_for(lambda: status.read(spool.root))
+
+    assert drain(spool, open_store((home / "store").as_uri()), "default", deadline=None).stored == 1
+
+    wait_for(lambda: is_free(spool))
 
 
 def test_a_corrected_file_is_noticed(spool: Spool, home: Path, wait_for: Wait, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -98,6 +98,7 @@ def same(store: S3Store, source: Path, key: str = KEY) -> bool:
         "s3://bucket/x?endpoint=ftp://host",
         "s3://bucket/x?endpoint=https://host/secret",
         "s3://bucket/x?endpoint=https://host:99999",
+        "s3://bucket/x?endpoint=https://[secret",
         "s3://bucket/x?secret_key=secret",
         "s3://bucket/x?region",
         "s3://bucket/x?region=a/b",
@@ -117,6 +118,28 @@ def test_an_address_that_cannot_be_meant_is_refused(url: str) -> None:
         S3Store(url)
 
     assert "secret" not in f"{caught.value} {caught.value.help_text}"
+
+
+@pytest.mark.parametrize(
+    ("query", "environ"),
+    [
+        ("endpoint=http://a..b", {}),
+        ("", {"AWS_ENDPOINT_URL": "user:secret"}),
+        ("", {"AWS_REGION": "no secret region"}),
+    ],
+)
+def test_what_only_the_sdk_knows_to_be_wrong_is_a_setting(
+    query: str, environ: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A host or a region that can be none is no defect of ours and no matter of credentials."""
+    for name, value in environ.items():
+        monkeypatch.setenv(name, value)
+
+    with pytest.raises(BadSetting) as caught:
+        S3Store(f"s3://bucket?{query}").check()
+
+    assert "secret" not in str(caught.value)
+    assert "AWS_ENDPOINT_URL" in caught.value.help_text
 
 
 def test_without_the_sdk_it_says_how_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -847,6 +870,20 @@ def test_a_server_without_tls_is_unreachable(s3: S3, small: Path) -> None:
         S3Store(f"s3://bucket?endpoint={s3.url.replace('http:', 'https:')}").check()
 
     assert "AWS_CA_BUNDLE" in caught.value.help_text
+
+
+def test_a_proxy_that_is_not_there_is_named(s3: S3, bucket: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who looks at the endpoint alone would not find what is wrong."""
+    for name in ("no_proxy", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    for name in ("http_proxy", "HTTP_PROXY"):
+        monkeypatch.setenv(name, "http://user:secret@127.0.0.1:9")
+
+    with pytest.raises(StoreUnreachable, match="proxy") as caught:
+        S3Store(s3.store_url(bucket)).check()
+
+    assert "HTTP_PROXY" in caught.value.help_text
+    assert "secret" not in str(caught.value)
 
 
 def test_an_answer_that_breaks_off_is_unreachable(s3: S3, bucket: str, small: Path) -> None:

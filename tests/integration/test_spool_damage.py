@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from diag import config
 from diag.errors import CorruptCapture, SpoolUnwritable
 from diag.model import Capture, new_capture_id
 from diag.spool import Spool, id_of
+from diag.upload import accounts, status
 from diag.upload.local import LocalStore
 from diag.upload.uploader import drain
 
@@ -393,6 +395,40 @@ def test_no_command_fails_of_an_odd_spool(home: Path) -> None:
     assert [answer.returncode for answer in answers] == [0] * len(answers), answers
     assert not any("Traceback" in answer.stderr for answer in answers)
     assert {row["capture_id"] for row in json.loads(answers[-1].stdout)} == {one.capture_id for one in kept}
+
+
+@pytest.mark.parametrize("what", ["ledger.0", "totals.json", "usage", "agent", "told.json", "uploader.json"])
+def test_a_pipe_in_place_of_a_file_keeps_nobody_waiting(spool: Spool, store: LocalStore, what: str) -> None:
+    """A pipe is no file, and nobody writes into this one: each call goes on without it, or refuses."""
+    path = spool.root / what
+    path.unlink(missing_ok=True)
+    os.mkfifo(path)
+
+    calls: tuple[Callable[[], object], ...] = (
+        lambda: put_capture(spool),
+        spool.account,
+        lambda: accounts.tell(spool, store, "default", last=True),
+        lambda: accounts.last_told(spool),
+        lambda: status.read(spool.root),
+        lambda: drain(spool, store, "default", deadline=None),
+    )
+    for call in calls:
+        with suppress(SpoolUnwritable):
+            call()
+
+
+@pytest.mark.parametrize("put", [lambda path, victim: path.symlink_to(victim), lambda path, victim: os.mkfifo(path)])
+def test_usage_that_is_no_file_is_made_anew(put: Callable[[Path, Path], None], spool: Spool, tmp_path: Path) -> None:
+    """What only saves time costs no capture, and no file elsewhere is changed."""
+    victim = tmp_path / "victim"
+    victim.write_text("somebody else's\n")
+    (spool.root / "usage").unlink()
+    put(spool.root / "usage", victim)
+
+    put_capture(spool)
+
+    assert (spool.root / "usage").lstat().st_size
+    assert victim.read_text() == "somebody else's\n"
 
 
 def test_a_ledger_that_is_a_link_is_not_written_through(spool: Spool, tmp_path: Path) -> None:

@@ -57,6 +57,8 @@ def test_a_named_file_has_to_be_there(home: Path, monkeypatch: pytest.MonkeyPatc
     [
         ("DIAG_LOCALS", "perhaps", "locals='perhaps' in the environment"),
         ("DIAG_SPOOL_QUOTA_MB", "much", "spool_quota_mb='much' in the environment"),
+        ("DIAG_TENANT", "Team", "tenant='Team' in the environment"),
+        ("DIAG_TENANT", "a/b", "tenant='a/b' in the environment"),
         ("DIAG_SPOOL_FLOOR_MB", "-1", "spool_floor_mb='-1' in the environment"),
     ],
 )

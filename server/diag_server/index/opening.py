@@ -20,6 +20,7 @@ log = logging.getLogger(__name__)
 
 BUSY_MS = 10_000
 CONNECT_S = 5
+SUFFIX, MAGIC = ".sqlite", b"SQLite format 3\0"
 PAGE = 8192  # of a new file: a capture's texts take 2.3 KB, of which 4096 hold one and 8192 three
 CHECKED_BYTES = 64 * 1024 * 1024  # a larger file is checked where it is read: a start must not wait for a whole disk
 MOST_CONNECTIONS = 260  # one a thread (`--threads` takes 256) and those of the background
@@ -29,7 +30,8 @@ def open_engine(index_url: str, belongs_to: str, *, take_over: bool = False, sec
     """The database with its tables, ready to be used by several viewers at once.
 
     `belongs_to` says whose catalogue it is (store and tenant). An SQLite file of another store is emptied, and one that
-    is damaged is set aside; a database is refused unless it may be taken over. `secret` is used where there is none.
+    is damaged is set aside, unless it may be somebody else's; a database is refused unless it may be taken over.
+    `secret` is used where there is none.
     Raises IndexUnusable.
     """
     path = file_of(index_url)
@@ -42,6 +44,7 @@ def open_engine(index_url: str, belongs_to: str, *, take_over: bool = False, sec
             if path is None or not is_damage(error):
                 raise
             engine.dispose()
+            _refuse_foreign(path)
             replace(path, error)
             _prepare(engine, path, belongs_to, take_over, secret)
     except (OSError, DBAPIError, NoSuchModuleError, ModuleNotFoundError, IndexUnusable) as error:
@@ -72,6 +75,18 @@ def replace(path: Path, error: BaseException) -> None:
             "The index was damaged (%s) and is now %s; it is built again from the store.", _reason(error), aside
         )
     _touch(path)
+
+
+def _refuse_foreign(path: Path) -> None:
+    """Raise IndexUnusable for a file that may never have been an index: a slip must not move somebody's file away."""
+    if path.suffix == SUFFIX:
+        return
+    with path.open("rb") as file:
+        if file.read(len(MAGIC)) != MAGIC:
+            raise IndexUnusable(
+                f"{path} is no SQLite file.",
+                f"Name another with --index, or remove this one. Only what is called *{SUFFIX} is set aside unasked.",
+            )
 
 
 def _connect(index_url: str, path: Path | None) -> Engine:

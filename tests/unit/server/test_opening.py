@@ -184,6 +184,27 @@ def test_a_file_that_is_no_database_is_set_aside(tmp_path: Path, caplog: pytest.
     assert all(str(one) in caplog.text for one in aside)
 
 
+def test_somebody_elses_file_is_left_alone(tmp_path: Path) -> None:
+    """A slip in --index moves no file away that was never an index, and writes nothing into it."""
+    path = tmp_path / "passwd"
+    path.write_bytes(JUNK)
+
+    with pytest.raises(IndexUnusable, match="no SQLite file") as caught:
+        open_engine(str(path), "a")
+
+    assert "--index" in caught.value.help_text
+    assert [(one.name, one.read_bytes()) for one in tmp_path.iterdir()] == [("passwd", JUNK)]
+
+
+def test_an_index_of_any_name_is_set_aside(tmp_path: Path) -> None:
+    """What says that it is SQLite was one, whatever it is called."""
+    path = tmp_path / "index.db"
+    path.write_bytes(b"SQLite format 3\0" + JUNK)
+
+    assert filled(str(path)) == 0
+    assert len(list(tmp_path.glob("index.db.*.old"))) == 1
+
+
 def test_a_damaged_page_is_found_at_the_start(tmp_path: Path) -> None:
     """A file whose first page is right and whose others are not is set aside before anybody reads it."""
     path = tmp_path / "index.sqlite"
