@@ -71,11 +71,11 @@ class Attendant:
             if process.link is None:
                 return
             try:
-                content, ancillary, _, _ = process.link.recvmsg(
-                    65536, socket.CMSG_SPACE(CREDENTIALS.size), socket.MSG_DONTWAIT
-                )
+                content, ancillary = next_message(process.link)
             except BlockingIOError:
                 return
+            except ConnectionResetError:
+                continue  # it died with an answer of ours unread; what it said before that still comes
             except OSError:
                 content, ancillary = b"", []
             if not content:
@@ -84,7 +84,7 @@ class Attendant:
                 # A child that C code forked writes to its parent's socket; the kernel says who it is.
                 writer = _sender(ancillary)
                 dying = unknown(writer) if writer not in (None, process.pid) else process
-                self._freeze(dying or process, process.link, content)
+                self._freeze(dying or process, process.link)
             else:
                 self._obey(process, content, unknown)
 
@@ -115,14 +115,16 @@ class Attendant:
                 if self.door.folder == self.target.run_dir or made.lstat().st_uid == process.uid:
                     made.rename(process.box_path)
 
-    def _freeze(self, process: Watched, link: socket.socket, first: bytes) -> None:
+    def _freeze(self, process: Watched, link: socket.socket) -> None:
         if process.frozen is not None:
-            return  # the rest of a text whose reading took too long
+            with contextlib.suppress(OSError):
+                link.recv(65536, socket.MSG_DONTWAIT)  # the rest of a text whose reading took too long
+            return
         self.recorder.warm_up()
         box = process.box()
         wanted = box.header().get("faulthandler_fd") if box else None
         echo_to = borrow_descriptor(process.pidfd, wanted) if isinstance(wanted, int) else None
-        process.frozen = freeze(process.pid, link, first, with_locals=self.settings.locals, echo_to=echo_to)
+        process.frozen = freeze(process.pid, link, with_locals=self.settings.locals, echo_to=echo_to)
         if echo_to is not None:
             os.close(echo_to)
 
@@ -235,6 +237,14 @@ def _counts_pids_as_we_do(process: Watched) -> bool:
     """Not so in a pid namespace of its own: there its numbers mean other processes than here."""
     box = process.box()
     return box is not None and box.header().get("pid") == process.pid
+
+
+def next_message(link: socket.socket) -> tuple[bytes, list[tuple[int, int, bytes]]]:
+    """The next message, and what the kernel says of its writer; faulthandler's text stays where it is."""
+    head = link.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
+    stays = socket.MSG_PEEK if head and head[0] > layout.LAST_MESSAGE else 0
+    content, ancillary, _, _ = link.recvmsg(65536, socket.CMSG_SPACE(CREDENTIALS.size), socket.MSG_DONTWAIT | stays)
+    return content, ancillary
 
 
 def _sender(ancillary: list[tuple[int, int, bytes]]) -> int | None:

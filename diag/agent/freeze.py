@@ -3,6 +3,9 @@
 CPython's faulthandler writes to the probe's socket and blocks there, because nobody reads on. Everything below happens
 while it waits, in stages, the most telling first, within a time budget; the guard ends the freeze after
 `layout.FREEZE_LIMIT_S` whatever happens here.
+
+Its socket has room for six packets, and the shortest text, that of one thread in no Python function, has seven: until
+all is read the text is looked at where it is, and not one packet taken.
 """
 
 from __future__ import annotations
@@ -23,7 +26,8 @@ from diag.model import Cost, Missing, now
 
 BUDGET_S = 1.5
 NATIVE_THREADS = 150  # above this many, native frames of all threads do not fit the budget
-TEXT_WAIT_S = 0.3  # between two packets of faulthandler's text, once somebody reads on
+TEXT_WAIT_S = 0.3  # between two packets of faulthandler's text, once somebody reads on; and until it waits
+_SO_PEEK_OFF = 42  # include/uapi/asm-generic/socket.h, since Linux 3.4
 
 _SIGNALS = {
     "Segmentation fault": signal.SIGSEGV,
@@ -49,22 +53,22 @@ class Frozen:
     cost: Cost
 
 
-def freeze(pid: int, link: socket.socket, first: bytes, *, with_locals: bool, echo_to: int | None) -> Frozen:
-    """Read the process that wrote `first`, then read its socket to the end so that it dies of its own signal.
+def freeze(pid: int, link: socket.socket, *, with_locals: bool, echo_to: int | None) -> Frozen:
+    """Read the process that writes to the link, then read that to the end so that it dies of its own signal.
 
     `echo_to` is a descriptor of ours to which faulthandler's text is passed on, for a program that asked for it.
     """
     began, cpu = time.monotonic(), time.process_time()
     moment = now()
-    text = first + _receive(link, wait_s=TEXT_WAIT_S)
-    number = _signal_in(text)
     missing: list[Missing] = []
+    thread_id = _blocked_writer(pid, missing)
+    number = _signal_in(waiting(link))
     facts = _read_facts(pid, missing)
-    fault = _read_fault(pid, number, missing)
+    fault = _read_fault(pid, thread_id, number, missing) if thread_id is not None else None
     threads = _read_threads(pid, facts, missing, with_locals=with_locals, until=began + BUDGET_S)
     threads = _point_out(threads, fault, facts)
     pause_s = time.monotonic() - began
-    text += drain(link, until=began + BUDGET_S + 0.2)
+    text = drain(link, until=began + BUDGET_S + 0.2)
     whole = text.decode(errors="replace")
     if echo_to is not None:
         _echo(echo_to, text)
@@ -98,6 +102,18 @@ def _receive(link: socket.socket, *, wait_s: float) -> bytes:
         return b""
 
 
+def waiting(link: socket.socket) -> bytes:
+    """What is in the socket, and stays there."""
+    text = b""
+    link.setblocking(False)
+    with contextlib.suppress(OSError):
+        link.setsockopt(socket.SOL_SOCKET, _SO_PEEK_OFF, 0)
+        while packet := link.recv(65536, socket.MSG_PEEK):
+            text += packet
+    link.setsockopt(socket.SOL_SOCKET, _SO_PEEK_OFF, -1)
+    return text
+
+
 def _signal_in(text: bytes) -> int | None:
     spoken = text.decode(errors="replace")
     return next((number for name, number in _SIGNALS.items() if name in spoken), None)
@@ -113,12 +129,19 @@ def _read_facts(pid: int, missing: list[Missing]) -> ProcessFacts | None:
     return facts
 
 
-def _read_fault(pid: int, number: int | None, missing: list[Missing]) -> FaultFrame | None:
+def _blocked_writer(pid: int, missing: list[Missing]) -> int | None:
     try:
-        thread_id = signal_frame.blocked_writer(pid)
-        if thread_id is None:
-            missing.append(Missing("signal", "the thread that crashed was not found standing in its handler"))
-            return None
+        thread_id = signal_frame.blocked_writer(pid, wait_s=TEXT_WAIT_S)
+    except DiagError as error:
+        missing.append(Missing("signal", str(error)))
+        return None
+    if thread_id is None:
+        missing.append(Missing("signal", "the thread that crashed was not found standing in its handler"))
+    return thread_id
+
+
+def _read_fault(pid: int, thread_id: int, number: int | None, missing: list[Missing]) -> FaultFrame | None:
+    try:
         fault = signal_frame.read_fault(pid, thread_id, signal=number)
     except DiagError as error:
         missing.append(Missing("signal", str(error)))

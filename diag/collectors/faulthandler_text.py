@@ -12,7 +12,8 @@ from diag.evidence import Frame, Thread
 _FATAL = re.compile(r"Fatal Python error: (.*)")
 _THREAD = re.compile(r"(Current thread|Thread) 0x([0-9a-fA-F]+)(?: \[(.*)\])? \(most recent call first\):")
 _BARE_STACK = "Stack (most recent call first):"  # all_threads=False
-_FRAME = re.compile(r'  File (".*?"|\?\?\?)(?:, line (\d+|\?\?\?))?(?: in (.*))?$')
+# Of a freeze longer than the time that a write waits, words are missing: the first ones, of the first frame.
+_FRAME = re.compile(r'(?:  File )?(?:"?(.*?)"|\?\?\?)(?:, line (\d+|\?\?\?))?(?: in (.*))?$')
 _MODULES = "Extension modules:"
 
 
@@ -58,6 +59,6 @@ def _frame(line: str) -> list[Frame]:
     found = _FRAME.match(line)
     if not found:
         return []  # "<no Python frame>", "...", a line that is cut short
-    file = None if found[1] == "???" else found[1][1:-1]
+    file = found[1] or None
     line_number = int(found[2]) if found[2] and found[2].isdigit() else None
     return [Frame(found[3] or "???", file, line_number)]

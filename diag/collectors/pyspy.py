@@ -136,14 +136,17 @@ def _thread(row: dict[str, Any]) -> Thread:
 def _frame(row: dict[str, Any]) -> Frame:
     name, module, file = str(row["name"]), row.get("module"), row.get("filename") or None
     variables = row.get("locals")
+    is_address = _ADDRESS.fullmatch(name) is not None
+    if is_address and module is None:
+        file = None  # code in no file, as just-in-time compilers make it: py-spy says "?"
     return Frame(
         function=name,
         file=None if file == module else file,  # of a native frame without debug information py-spy repeats the module
         line=row.get("line") or None,
         module=module,
-        language="python" if module is None else "native",
+        language="python" if module is None and not is_address else "native",
         locals=None if variables is None else {str(v["name"]): str(v.get("repr") or "") for v in variables},
-        address=int(name, 16) if _ADDRESS.fullmatch(name) else None,
+        address=int(name, 16) if is_address else None,
     )
 
 

@@ -141,6 +141,27 @@ def is_division(code: bytes) -> bool:
     return at + 1 < len(code) and code[at] in b"\xf6\xf7" and code[at + 1] >> 3 & 7 in (6, 7)
 
 
+def needs_alignment(code: bytes) -> bool:
+    """Whether x86-64 code starts with a move that faults where its address is no multiple of 16 (or 32, 64).
+
+    MOVAPS, MOVAPD, MOVNTPS, MOVDQA and MOVNTDQ, and their VEX forms (Intel SDM, volume 2).
+    """
+    code = code.ljust(5, b"\0")
+    wide = code[0] == 0x66
+    code = code[wide:]
+    if code[0] & 0xF0 == 0x40:  # REX
+        code = code[1:]
+    if code[0] == 0x0F:
+        opcode = code[1]
+    elif code[0] == 0xC5:
+        wide, opcode = code[1] & 3 == 1, code[2]
+    elif code[0] == 0xC4 and code[1] & 0x1F == 1:
+        wide, opcode = code[2] & 3 == 1, code[3]
+    else:
+        return False
+    return opcode in (0x28, 0x29, 0x2B) or (wide and opcode in (0x6F, 0x7F, 0xE7))
+
+
 def _describe(address: int, maps: tuple[Mapped, ...]) -> str:
     mapped = mapping_of(address, maps)
     return f"{mapped.permissions} {mapped.path or 'anonymous memory'}" if mapped else "unmapped"

@@ -27,7 +27,7 @@ _RUNTIME_PATH = {
         r"/src/(?:runtime|internal|net|os|sync|syscall|time|io|bufio)/|/pkg/mod/|/go(?:-[\d.]+)?/src/|/vendor/"
         r"|^(?:runtime|internal|net|os|sync|syscall|time|io|bufio)/|^[^/].*@v\d"  # built with -trimpath
     ),
-    "javascript": re.compile(r"^node:|/node_modules/"),
+    "javascript": re.compile(r"^node:|/node_modules/|^<anonymous>$"),  # V8's own functions stand in <anonymous>
 }
 _INTERPRETER = re.compile(r"/(?:lib)?python[\d.]*[a-z]?(?:\.so[\d.]*)?$")
 # What stands on a dying thread above the frame that died: CPython's handler, and libc's return from it, whose symbol is

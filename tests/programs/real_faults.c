@@ -25,6 +25,8 @@ int fault_divide(void)
 
 void fault_illegal(void) { __asm__ volatile("ud2"); }
 
+void fault_halt(void) { __asm__ volatile("hlt"); }
+
 /* A page of a mapped file that lies beyond the file's end. */
 void fault_bus(void)
 {

@@ -6,7 +6,7 @@ import signal
 from pathlib import Path
 
 import pytest
-from instances import Machine, marker, program
+from instances import DIAG, Machine, marker, program
 from machine import PROGRAMS, VERSIONS, python
 
 from diag.probe.diag_probe import layout
@@ -56,6 +56,14 @@ def test_a_fork_that_faults_is_recorded_and_its_parent_untouched(machine: Machin
     assert (ended.status, ended.stdout) == (0, "before\nchild 11\n")
     assert (capture["level"], capture["instance"]["name"]) == ("NATIVE", Path(python("3.11")).name)
     assert capture["instance"]["parent"]["pid"] != capture["instance"]["pid"]
+
+
+def test_a_diag_in_an_instance_is_no_part_of_it(machine: Machine) -> None:
+    """`diag run` below `diag run`: the death has the inner one's record, the outer one has the status that it left."""
+    ended = machine.run(*DIAG, "run", "--", python("3.11"), program("die.py"), "raise")
+
+    assert ended.status == 1
+    assert sorted(capture["level"] for capture in machine.captures()) == ["EVENT", "FULL"]
 
 
 def test_a_program_keeps_its_own_faulthandler(machine: Machine) -> None:

@@ -114,4 +114,8 @@ def _meaning(code):
         return 0, ""
     if isinstance(code, int):
         return int(code) & 0xFF, ""
-    return 1, record.text(code, record.MESSAGE) if isinstance(code, str) else record.safe_repr(code)
+    if isinstance(code, str):
+        return 1, record.text(code, record.MESSAGE)
+    if issubclass(type(code), BaseException):  # Python prints its message
+        return 1, record.text("%s: %s" % (type(code).__name__, record.message(code)), record.MESSAGE)
+    return 1, record.safe_repr(code)

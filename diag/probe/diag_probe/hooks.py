@@ -46,7 +46,7 @@ class Hooks:
             setattr(owner, each, hook)
 
     def _uncaught(self, exc_type, exc, tb):
-        if exc is None or isinstance(exc, NOT_ERRORS) or hasattr(sys, "ps1"):
+        if exc is None or _is_no_error(exc) or hasattr(sys, "ps1"):
             return
         if sys.flags.inspect or not _is_ending():
             self.session.note("uncaught", exc, tb)
@@ -85,6 +85,11 @@ def _chain(session, look, previous):
     return hook
 
 
+def _is_no_error(exc):
+    """By its real type: isinstance asks the exception's own __class__, too."""
+    return issubclass(type(exc), NOT_ERRORS)
+
+
 def _is_ending():
     """Whether the interpreter called the hook: then none of the program's frames is left below it."""
     frame = sys._getframe(1)
@@ -101,7 +106,7 @@ def unseen_exception():
     """
     exc = getattr(sys, "last_value", None)
     tb = getattr(exc, "__traceback__", None)
-    if exc is None or isinstance(exc, NOT_ERRORS) or hasattr(sys, "ps1") or sys.flags.inspect:
+    if exc is None or _is_no_error(exc) or hasattr(sys, "ps1") or sys.flags.inspect:
         return None
     if tb is None:
         return exc if isinstance(exc, SyntaxError) else None

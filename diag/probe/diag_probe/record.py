@@ -16,6 +16,8 @@ _name_of = type.__dict__["__name__"].__get__
 _module_of = type.__dict__["__module__"].__get__
 _cause_of = BaseException.__cause__.__get__
 _context_of = BaseException.__context__.__get__
+_traceback_of = BaseException.__traceback__.__get__
+_suppresses = BaseException.__suppress_context__.__get__
 
 
 def describe(exc, tb, with_locals=False, exc_type=None):
@@ -53,8 +55,7 @@ class _Walk:
     def describe(self, exc, tb, exc_type):
         self.seen.append(exc)
         frames, cut = traceback_frames(tb, self.with_locals)
-        if isinstance(exc, SyntaxError):
-            frames = _source_of(exc) + frames
+        frames = _of_its_own(_source_of, exc, not frames) + frames
         cause = self._next(_cause_of(exc)) if exc is not None else None
         return {
             "type": text(_name_of(exc_type), NAME),
@@ -63,25 +64,33 @@ class _Walk:
             "frames": frames,
             "cause": cause,
             "context": self._next(_context(exc)) if cause is None else None,
-            "exceptions": [self._next(member) for member in _members(exc) if len(self.seen) < CHAIN],
-            "notes": [text(note, MESSAGE) or "" for note in _notes(exc)],
+            "exceptions": [self._next(member) for member in _of_its_own(_members, exc) if len(self.seen) < CHAIN],
+            "notes": [text(note, MESSAGE) or "" for note in _of_its_own(_notes, exc)],
             "cut": cut,
         }
 
     def _next(self, exc):
         if exc is None or len(self.seen) >= CHAIN or any(exc is other for other in self.seen):
             return None
-        return self.describe(exc, exc.__traceback__, type(exc))
+        return self.describe(exc, _traceback_of(exc), type(exc))
 
 
 def _context(exc):
-    if exc is None or exc.__suppress_context__:
-        return None
-    return _context_of(exc)
+    return None if exc is None or _suppresses(exc) else _context_of(exc)
+
+
+def _of_its_own(find, *args):
+    """What the exception's own attributes say; nothing where its own code, which may stand behind them, fails."""
+    try:
+        return find(*args)
+    except (
+        BaseException
+    ):  # also what would end the program: Python does not ask for these, or not where it can be heard
+        return []
 
 
 def _members(exc):
-    members = getattr(exc, "exceptions", None) if type(exc).__name__.endswith("Group") else None
+    members = getattr(exc, "exceptions", None) if _name_of(type(exc)).endswith("Group") else None
     return [member for member in members if isinstance(member, BaseException)] if type(members) is tuple else []
 
 
@@ -90,9 +99,13 @@ def _notes(exc):
     return notes[:CHAIN] if type(notes) is list else []
 
 
-def _source_of(exc):
-    """The place a SyntaxError speaks of; it has no frame of its own."""
+def _source_of(exc, is_all):
+    """The place a SyntaxError speaks of; it has no frame of its own. What is no file has whoever compiled it."""
+    if not issubclass(type(exc), SyntaxError):
+        return []
     if not isinstance(exc.filename, str) or not isinstance(exc.lineno, int):
+        return []
+    if exc.filename[:1] == "<" and not is_all:
         return []
     return [("<module>", text(exc.filename, NAME), int(exc.lineno), None, None)]
 
@@ -103,7 +116,7 @@ def message(exc):
         return ""
     try:
         return text(str(exc), MESSAGE)
-    except Exception as failure:
+    except BaseException as failure:  # as Python itself, which prints the exception whatever its __str__ raises
         return "<its __str__ raised %s>" % _name_of(type(failure))
 
 

@@ -144,9 +144,11 @@ class Session:
         self._died_of = id(exc)
         self._reserve = None
         entry = self._entry("uncaught", exc, tb, None, time(), None)
-        entry["threads"] = record.other_threads(get_ident())
-        entry["heap"] = look_at_heap(walk=True)
-        self.box.write_heap(entry["heap"])
+        entry["threads"] = self._if_it_may(record.other_threads, get_ident()) or []
+        heap = self._if_it_may(look_at_heap, True)
+        if heap:
+            entry["heap"] = heap
+            self.box.write_heap(heap)
         if self.box.write_fatal(record.pack(entry, layout.FATAL_SIZE - 4)):
             self.link.ask(layout.FATAL)
 
@@ -166,9 +168,17 @@ class Session:
             "suppressed": self._suppressed,
             "call": call,
             "status": status,
-            "threads": record.other_threads(get_ident()),
+            "threads": self._if_it_may(record.other_threads, get_ident()) or [],
         }
         self.box.write_fatal(record.pack(entry, layout.FATAL_SIZE - 4))
+
+    def _if_it_may(self, look, *args):
+        """What the look finds; None where an audit hook of the program forbids it, or what it needs is not there."""
+        try:
+            return look(*args)
+        except Exception:
+            self.count_dropped()
+            return None
 
     def _entry(self, kind, exc, tb, exc_type, now, request):
         return {

@@ -10,6 +10,8 @@ from .questions import Questions
 from .session import Session
 from .watch import Watch
 
+installed = None
+
 
 class Probe:
     """Everything that is installed in this process."""
@@ -65,6 +67,7 @@ class Probe:
 
 def install():
     """The installed Probe, or None where no agent is there: then nothing of ours stays."""
+    global installed
     session = Session(os.environ[layout.ENV_SOCKET], os.environ.get(layout.ENV_LOCALS) == "1")
     if not session.open(forked=False):
         session.close()
@@ -75,4 +78,13 @@ def install():
     except Exception:
         probe.uninstall()
         raise
+    installed = probe
     return probe
+
+
+def retire():
+    """Take the probe out of a `diag` that another one watches: what it does and forks is not the instance's."""
+    if installed is not None and installed.session is not None:
+        if installed.session.box is not None:
+            installed.session.box.mark(layout.LEFT_CLEANLY)
+        installed.uninstall()

@@ -27,6 +27,10 @@ _OS_ERRORS: dict[int, tuple[Cause, str]] = {
     errno.EPIPE: ("broken-pipe", "whoever read what it writes has gone"),
 }
 _NO_LIBRARY = re.compile(r"\.so[\w.]*: cannot open shared object file")  # dlerror(3), untranslated
+_NO_FILE = re.compile(r"\(<[^>]*>, line \d+\)$")  # where a SyntaxError says it is
+_NO_EXPORT = re.compile(r"The requested module '[^']*' does not provide an export named ")  # V8, of an import
+_NOT_OF_A_FILE = "code that it was given does not parse"
+_CALL = re.compile(r'^  File "(.+)", line (\d+), in (.+)$', re.MULTILINE)  # as traceback.format_tb writes it
 # EAGAIN says many things; where these start a process it says that no more may be started.
 _STARTING = frozenset([("subprocess", "_execute_child"), ("popen_fork", "_launch"), ("util", "spawnv_passfds")])
 _NO_MORE: tuple[Cause, str] = (
@@ -40,6 +44,7 @@ _KINDS: dict[str, tuple[Cause, str]] = {
     "KeyboardInterrupt": ("stopped", "it was asked to stop with SIGINT (Ctrl-C)"),
     "SyntaxError": ("syntax-error", "a source file does not parse"),
     "IndentationError": ("syntax-error", "a source file does not parse"),
+    "TabError": ("syntax-error", "a source file does not parse"),
 }
 _NODE_CODES: dict[str, tuple[Cause, str]] = {
     "MODULE_NOT_FOUND": _KINDS["ModuleNotFoundError"],
@@ -55,16 +60,45 @@ def judge(report: Json) -> dict[str, Any]:
     if report["instance"]["runtime"].startswith("go"):
         return go.judge(report)
     cause, meaning = _meaning(exception)
-    frame = app_frame(exception["frames"])
-    where = f" in {place(frame)}" if frame else ""
     means = f": {meaning}" if meaning else ""
     evidence = [node.REJECTED] if report.get("node", {}).get("unhandledRejection") else []
-    evidence += [f"Raised from {summary(earlier)}." for earlier in list(chain(exception))[1:4]]
-    parts = exception.get("exceptions", ())
-    evidence += [f"The group holds {summary(part)}." for part in parts[:3]]
-    if frame is None:
+    evidence += [_earlier(raised) for raised in list(chain(exception))[1:4]]
+    evidence += [f"The group holds {summary(part)}{_raised_in(part)}." for part in _leaves(exception)[:3]]
+    if not exception["frames"]:
         evidence.append("The exception carries no frame.")
-    return verdict(cause, f"{summary(exception)}{where}{serving(report)}{means}.", HIGH, evidence)
+    return verdict(
+        cause, f"{summary(exception)}{_raised_in(exception)}{serving(report)}{means}{_later(report)}.", HIGH, evidence
+    )
+
+
+def _later(report: Json) -> str:
+    """How the process ended, where that was not the exception's doing: other threads, or exit handlers, had gone on."""
+    ended = report["exit"]
+    if report["level"] != "FULL" or not report["instance"]["runtime"].startswith("python"):
+        return ""
+    if ended["signal"]:
+        return f"; it was ended by {ended['signal']} after that"
+    return f"; it left with exit status {ended['status']} after that" if ended["status"] not in (None, 1) else ""
+
+
+def _earlier(raised: Json) -> str:
+    """Of what a worker of a pool raised, multiprocessing and concurrent.futures send the traceback as a text."""
+    calls = _CALL.findall(raised["message"]) if raised["type"] in ("RemoteTraceback", "_RemoteTraceback") else []
+    if not calls:
+        return f"Raised from {summary(raised)}."
+    file, line, function = calls[-1]
+    return f"The pool's worker raised it in {function} ({file.rpartition('/')[2]}:{line})."
+
+
+def _raised_in(exception: Json) -> str:
+    frame = app_frame(exception["frames"])
+    return f" in {place(frame)}" if frame else ""
+
+
+def _leaves(group: Json) -> list[Json]:
+    """The exceptions that a group, and the groups in it, hold."""
+    parts = group.get("exceptions", ())
+    return [leaf for part in parts for leaf in (_leaves(part) if part.get("exceptions") else [part])]
 
 
 def _meaning(exception: Json) -> tuple[Cause, str]:
@@ -75,7 +109,7 @@ def _meaning(exception: Json) -> tuple[Cause, str]:
         if (raised["type"], raised["message"]) == ("RangeError", "Maximum call stack size exceeded"):
             return _KINDS["RecursionError"]
         if raised["type"] in _KINDS and raised["module"] in (None, "builtins"):
-            return _KINDS[raised["type"]]
+            return _unparsed(raised) if raised["type"] == "SyntaxError" else _KINDS[raised["type"]]
         if _starts_no_more(raised):
             return _NO_MORE
         if raised["type"] in ("ImportError", "OSError") and _NO_LIBRARY.search(raised["message"]):
@@ -86,6 +120,17 @@ def _meaning(exception: Json) -> tuple[Cause, str]:
         if number in _OS_ERRORS:
             return _OS_ERRORS[number]
     return "exception", ""
+
+
+def _unparsed(exception: Json) -> tuple[Cause, str]:
+    """A SyntaxError is of a file, of a text that was to be compiled, or, in JavaScript, of JSON and much else."""
+    frames = exception["frames"]
+    if _NO_EXPORT.match(exception["message"]):
+        return "exception", ""
+    if frames and frames[0]["language"] == "javascript" and frames[0]["function"] != "<module>":
+        return "exception", ""
+    cause, meaning = _KINDS["SyntaxError"]
+    return cause, _NOT_OF_A_FILE if _NO_FILE.search(exception["message"]) else meaning
 
 
 def _errno(exception: Json) -> int | None:

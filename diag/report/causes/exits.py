@@ -9,12 +9,16 @@ from diag.report.causes.shape import HIGH, LOW, MEDIUM, verdict
 from diag.report.reading import Json, app_frame, meanwhile, place, telling_frames
 
 _MEANINGS = {126: "the command could not be executed", 127: "the command was not found"}
+_UNSETTLED = 13  # nodejs.org/api/process.html, "Exit codes"
+_HIGHEST_SIGNAL = 64  # signal(7): SIGRTMAX
 _LONGEST = 200
 _PYTHON = re.compile(r"(?:python|pypy)[\d.]*")
 # pythonrun.c prints a traceback like this; the last line is the exception's. pylifecycle.c says why it cannot start.
 _RAISED = re.compile(
     r"^Traceback \(most recent call last\):\n(?:[ \t].*\n)*(?P<said>[A-Za-z_][\w.]*(?:: .*)?)$", re.MULTILINE
 )
+# How runtimes begin their last words, at whose end stands no reason: Rust's, Go's, and that of gcc's sanitizers.
+_TELLING = re.compile(r"thread '.*' panicked at |panic: |fatal error: |==\d+==ERROR: \w+Sanitizer: ")
 _STARTLESS = re.compile(r"^(?:Fatal Python error: .*|Python runtime state: .*initialized)$", re.MULTILINE)
 
 
@@ -28,6 +32,10 @@ def judge(report: Json) -> dict[str, Any]:
     if clean is None and status == 1 and _is_python(report) and (told := _told_by_python(report, evidence)):
         return told
     evidence += _meaning(status)
+    if status == _UNSETTLED and report["header"]["processName"] == "node":
+        evidence.append(
+            "By Node's convention status 13 says: what a module awaits is not settled, and nothing runs on."
+        )
     if ended["call"]:
         return _called(report, evidence)
     how = ""
@@ -42,7 +50,7 @@ def judge(report: Json) -> dict[str, Any]:
 def _meaning(status: int) -> list[str]:
     if status in _MEANINGS:
         return [f"By the shell's convention status {status} says: {_MEANINGS[status]}."]
-    if status > 128:
+    if 128 < status <= 128 + _HIGHEST_SIGNAL:
         return [f"By the shell's convention status {status} says: a child was ended by signal {status - 128}."]
     return []
 
@@ -82,6 +90,8 @@ def _told_by_python(report: Json, evidence: list[str]) -> dict[str, Any] | None:
 
 def _last_words(report: Json) -> list[str]:
     lines = [line for line in report["stderrTail"].splitlines() if line.strip()]
+    if telling := [line for line in lines if _TELLING.match(line)]:
+        return [f"On stderr stands: {_short(telling[-1])}"]
     return [f"The last line of stderr: {_short(lines[-1].strip())}"] if lines else []
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from diag.report.addresses import FIRST_PAGES
 from diag.report.causes.shape import HIGH, LOW, MEDIUM, Cause, Confidence, verdict
-from diag.report.ending import DIVIDE_ERROR, INVALID_OPCODE, PAGE_FAULT, PROTECTION_FAULT, is_division
+from diag.report.ending import DIVIDE_ERROR, INVALID_OPCODE, PAGE_FAULT, PROTECTION_FAULT, is_division, needs_alignment
 from diag.report.reading import (
     ABORTING,
     Json,
@@ -19,8 +19,11 @@ from diag.report.reading import (
     native_frame,
     place,
     serving,
+    summary,
 )
 
+_HLT = b"\xf4"
+_NO_ADDRESS = range(1 << 47, (1 << 64) - (1 << 47))  # Documentation/arch/x86/x86_64/mm.rst: the non-canonical hole
 _NEAR_STACK = 0x10000
 _SENDING = frozenset(["kill", "tgkill", "raise", "gsignal", "pthread_kill", "killpg"])
 _ABORTING = ABORTING - _SENDING
@@ -30,8 +33,9 @@ _ALLOCATOR = re.compile(
     r"|_int_\w+|malloc_(?:printerr|consolidate)|(?:unlink|munmap)_chunk|sysmalloc"
 )
 _X87_ERROR, _ALIGNMENT, _SIMD_ERROR = 16, 17, 19
-# glibc's and libstdc++'s last words, as they stand in their sources (malloc.c, assert.c, vterminate.cc), what they
-# mean, and a function that is on the stack then: the text alone may be another process's, where processes share stderr.
+# glibc's, libstdc++'s and Rust's last words, as they stand in their sources (malloc.c, assert.c, fortify_fail.c,
+# vterminate.cc, pure.cc, panicking.rs), what they mean, and a function that is on the stack then: the text alone may be
+# another process's, where processes share stderr.
 _LAST_WORDS: tuple[tuple[Cause, str, str, str], ...] = (
     (
         "heap-corruption",
@@ -40,6 +44,20 @@ _LAST_WORDS: tuple[tuple[Cause, str, str, str], ...] = (
         r"c?free|\w*alloc|malloc_\w+|_int_\w+|operator (?:new|delete).*",
     ),
     ("stack-smashing", r".*stack smashing detected", "it wrote beyond a buffer on its stack", r"__stack_chk_fail"),
+    (
+        "abort",
+        r"pure virtual method called",
+        "a pure virtual function was called, of an object that is not whole yet or is gone",
+        r"__cxa_pure_virtual",
+    ),
+    (
+        "abort",
+        r"terminate called without an active exception",
+        "std::terminate was called without an exception, as where a std::thread is neither joined nor detached",
+        r"std::terminate",
+    ),
+    ("abort", r".*buffer overflow detected", "it wrote beyond a buffer", r"__chk_fail|__\w+_chk|__fortify_fail"),
+    ("panic", r"thread '.*' panicked at ", "Rust code panicked", r".*\bpanicking::.*|_*rust_(?:start_)?panic.*"),
     ("cpp-exception", r"terminate called ", "a C++ exception was not caught", r"std::terminate|__cxa_\w+"),
     ("assertion", r".*Assertion `.*' failed", "an assertion in C failed", r"__assert_fail\w*"),
     ("python-fatal", r"Fatal Python error: (?!Aborted)", "the interpreter gave up", r"_?Py_Fatal\w*|fatal_error\w*"),
@@ -48,7 +66,12 @@ _LAST_WORDS: tuple[tuple[Cause, str, str, str], ...] = (
 
 def judge(report: Json) -> dict[str, Any]:
     """The verdict on a report whose `signal` is one of RULES."""
-    return RULES[report["signal"]["name"]](report, report["signal"])
+    found = RULES[report["signal"]["name"]](report, report["signal"])
+    if exception := report["exception"]:
+        frame = app_frame(exception["frames"])
+        where = f" in {place(frame)}" if frame else ""
+        found["evidence"].append(f"Before that an exception had ended the main thread: {summary(exception)}{where}.")
+    return found
 
 
 def _segfault(report: Json, signal: Json) -> dict[str, Any]:
@@ -59,11 +82,28 @@ def _segfault(report: Json, signal: Json) -> dict[str, Any]:
         return _sent(report, signal)
     if trap == PAGE_FAULT and address is not None:
         return _page_fault(report, signal, address)
-    evidence = [f"Trap {trap}{' (general protection fault)' if trap == PROTECTION_FAULT else ''} was the processor's."]
     if trap == PROTECTION_FAULT:
-        sentence = f"Wild pointer{_where(report)}: an address that no memory can have{serving(report)}."
-        return verdict("wild-pointer", sentence, MEDIUM, evidence)
+        return _protection_fault(report, signal)
+    evidence = [f"Trap {trap} was the processor's."]
     return verdict("fault", f"Memory fault{_where(report)}{serving(report)}.", MEDIUM, evidence)
+
+
+def _protection_fault(report: Json, signal: Json) -> dict[str, Any]:
+    """An address that no memory can have is the usual reason; the instruction may tell another one."""
+    evidence = [f"Trap {PROTECTION_FAULT} (general protection fault) was the processor's."]
+    code = bytes.fromhex(signal.get("instruction", ""))
+    if code.startswith(_HLT):
+        evidence.append("The instruction is HLT, which is the kernel's alone.")
+        return verdict(
+            "illegal-instruction", f"Privileged instruction{_where(report)}{serving(report)}.", HIGH, evidence
+        )
+    values = [int(value, 16) for value in signal["registers"].values()]
+    if needs_alignment(code) and not any(value in _NO_ADDRESS for value in values):
+        evidence.append("The instruction moves aligned data only, and each register could be an address.")
+        sentence = f"Misaligned access{_where(report)}: not at a multiple of 16{serving(report)}."
+        return verdict("misaligned", sentence, MEDIUM, evidence)
+    sentence = f"Wild pointer{_where(report)}: an address that no memory can have{serving(report)}."
+    return verdict("wild-pointer", sentence, MEDIUM, evidence)
 
 
 def _page_fault(report: Json, signal: Json, address: int) -> dict[str, Any]:

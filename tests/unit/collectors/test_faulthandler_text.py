@@ -66,3 +66,14 @@ def test_no_text_is_no_error() -> None:
     """Anything else gives nothing."""
     assert parse_faulthandler("") == (None, ())
     assert parse_faulthandler("hello\x00\n" * 3) == (None, ())
+
+
+def test_frames_whose_first_words_are_lost_are_kept() -> None:
+    """A write that waited for half a second gave its word up, and the next one waits as long."""
+    words = ["  File ", '"', "/srv/app.py", '"', ", line ", "4", " in ", "price"]
+    head = "Fatal Python error: Aborted\n\nCurrent thread 0x00007fc92900db80 (most recent call first):\n"
+    for lost in range(4):
+        _, threads = parse_faulthandler(head + "".join(words[lost:]) + "\n")
+
+        assert [(frame.function, frame.line) for frame in threads[0].frames] == [("price", 4)]
+        assert threads[0].frames[0].file == (None if lost == 3 else "/srv/app.py")

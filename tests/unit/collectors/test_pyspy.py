@@ -38,6 +38,18 @@ def test_python_and_native_frames_are_told_apart() -> None:
     ]
 
 
+def test_code_that_stands_in_no_file_is_native() -> None:
+    """What a just-in-time compiler made: py-spy has an address for a name, no module, and "?" for a file."""
+    made = {"name": "0x7f363809700b", "filename": "?", "module": None, "line": 0, "locals": None}
+
+    (thread,) = parse(row(frames=[made, FRAME]))
+
+    assert [(f.language, f.file, f.address) for f in thread.frames] == [
+        ("native", None, 0x7F363809700B),
+        ("python", "/srv/a.py", None),
+    ]
+
+
 def test_locals_are_names_and_texts() -> None:
     """Locals are a mapping; a missing text is empty; not asked for is None."""
     variables = [

@@ -116,3 +116,43 @@ def test_texts_are_exact(value: str) -> None:
 def test_safe_repr(value: object, expected: str) -> None:
     """Only exact built-in types are shown; everything else is named by its type."""
     assert record.safe_repr(value) == expected
+
+
+class Hostile(Exception):
+    """Every attribute of its own fails, by what would end a program."""
+
+    __notes__ = property(lambda _: _leave())
+    __class__ = property(lambda _: _leave())  # type: ignore[assignment]
+    __traceback__ = property(lambda _: _leave())  # type: ignore[assignment]
+    __cause__ = property(lambda _: _leave())  # type: ignore[assignment]
+    __suppress_context__ = property(lambda _: _leave())  # type: ignore[assignment]
+
+    def __str__(self) -> str:
+        return _leave()
+
+
+def _leave() -> Any:
+    raise SystemExit(9)
+
+
+def test_an_exceptions_own_code_neither_fails_nor_leaves() -> None:
+    """What it raises when it is asked, SystemExit too, is not the end of its record."""
+    outer = ValueError("outer")
+    BaseException.__cause__.__set__(outer, Hostile("x"))  # type: ignore[attr-defined]
+
+    described = record.describe(outer, None)["cause"]
+
+    assert (described["type"], described["message"]) == ("Hostile", "<its __str__ raised SystemExit>")
+    assert described["notes"] == []
+
+
+def test_a_text_that_does_not_parse_has_its_compilers_frames() -> None:
+    """Of a SyntaxError in what is no file the caller is told, unless there is none."""
+    with pytest.raises(SyntaxError) as raised:
+        compile("1 +", "<text>", "eval")
+
+    inside = record.describe(raised.value, raised.value.__traceback__)
+    alone = record.describe(raised.value, None)
+
+    assert inside["frames"][0][1] == __file__
+    assert [frame[:3] for frame in alone["frames"]] == [("<module>", "<text>", 1)]

@@ -27,7 +27,8 @@ from unit.report.factory import (
 
 from diag.evidence import Ended, Evidence, ExceptionSeen, LastLook, Mapped, ProcessFacts, Thread
 from diag.model import Link
-from diag.report.ending import is_division
+from diag.report.causes import faults
+from diag.report.ending import is_division, needs_alignment
 
 SEGV, BUS, FPE, ILL, ABRT = 11, 7, 8, 4, 6
 IDLE = witness(in_flight=(), finished=())
@@ -98,6 +99,54 @@ def test_a_protection_fault_has_no_address() -> None:
     report = made(crashed(SEGV, address=0, trapno=13))
     assert report["signal"]["faultAddress"] is None
     assert report["verdict"]["cause"] == "wild-pointer"
+
+
+ALIGNED = [
+    "0f28442401",  # movaps 0x1(%rsp),%xmm0
+    "440f294801",  # movaps %xmm9,0x1(%rax)
+    "660f7f4701",  # movdqa %xmm0,0x1(%rdi)
+    "66440f6f07",  # movdqa (%rdi),%xmm8
+    "c5f8294001",  # vmovaps %xmm0,0x1(%rax)
+    "c5fd6f07",  # vmovdqa (%rdi),%ymm0
+    "c4c17d7f00",  # vmovdqa %ymm0,(%r8)
+]
+UNALIGNED = [
+    "",
+    "0f104424",  # movups
+    "f30f6f07",  # movdqu (%rdi),%xmm0
+    "c5fe6f07",  # vmovdqu (%rdi),%ymm0
+    "0f6f07",  # movq (%rdi),%mm0
+    "488b07",  # mov (%rdi),%rax
+    "c5",
+    "c4e2",
+]
+
+
+@pytest.mark.parametrize(
+    ("code", "expected"), [*((code, True) for code in ALIGNED), *((code, False) for code in UNALIGNED)]
+)
+def test_moves_that_need_alignment_are_known(code: str, expected: bool) -> None:
+    """By prefix and opcode, in all encodings."""
+    assert needs_alignment(bytes.fromhex(code)) is expected
+
+
+@pytest.mark.parametrize(
+    ("code", "rdi", "expected"),
+    [
+        (ALIGNED[0], 0x7FFF_FFF0_0001, ("misaligned", "medium")),
+        (ALIGNED[0], 0xDEAD_0000_0000_0000, ("wild-pointer", "medium")),
+        ("488b07", 0x7FFF_FFF0_0001, ("wild-pointer", "medium")),
+        ("f4c3", 0, ("illegal-instruction", "high")),
+    ],
+)
+def test_the_instruction_tells_why_the_processor_protected(code: str, rdi: int, expected: tuple[str, str]) -> None:
+    """A general protection fault is a wild pointer, unless the instruction asks for more than memory."""
+    report = made(crashed(SEGV, trapno=13, registers={"rip": 0x400500, "rsp": 0x7FFF_0000, "rdi": rdi}))
+    report["signal"]["instruction"] = code
+
+    found = faults.judge(report)
+
+    assert (found["cause"], found["confidence"]) == expected
 
 
 @pytest.mark.parametrize("number", [SEGV, BUS, ILL])
@@ -179,6 +228,10 @@ ABORT = (native("__pthread_kill_implementation"), native("raise"), native("abort
 DOUBLE_FREE = "free(): double free detected in tcache 2\n"
 CORRUPTION = "double free or corruption (out)\n"
 TERMINATE = "terminate called after throwing an instance of 'int'\n"
+NO_EXCEPTION = "terminate called without an active exception\n"
+PURE = "pure virtual method called\n" + NO_EXCEPTION
+OVERFLOW = "*** buffer overflow detected ***: terminated\n"
+PANICKED = "thread '<unnamed>' panicked at src/lib.rs:1:5:\nno more\n"
 ASSERTION = "x: x.c:3: f: Assertion `n > 0' failed.\n"
 
 
@@ -191,6 +244,10 @@ ASSERTION = "x: x.c:3: f: Assertion `n > 0' failed.\n"
         ((*ABORT, native("_int_free"), native("free")), "", ("heap-corruption", "medium")),
         ((*ABORT, native("f")), CORRUPTION, ("heap-corruption", "medium")),
         ((*ABORT, native("std::terminate()"), native("f")), TERMINATE, ("cpp-exception", "high")),
+        ((*ABORT, native("std::terminate()"), native("f")), NO_EXCEPTION, ("abort", "high")),
+        ((*ABORT, native("std::terminate()"), native("__cxa_pure_virtual")), PURE, ("abort", "high")),
+        ((*ABORT, native("__fortify_fail"), native("__strcpy_chk")), OVERFLOW, ("abort", "high")),
+        ((*ABORT, native("std::panicking::rust_panic"), native("f")), PANICKED, ("panic", "high")),
         ((*ABORT, native("__assert_fail"), native("f")), ASSERTION, ("assertion", "high")),
         ((native("libc.so.6+0x8a0"), native("x")), "", ("sent-signal", "medium")),
         ((native("libc.so.6+0x8a0"),), "", ("abort", "low")),
@@ -207,6 +264,84 @@ def test_gunicorns_time_out_is_recognised() -> None:
     """A SIGABRT that was sent to a gunicorn worker comes with the likely sender in the evidence."""
     found = verdict(crashed(ABRT, (native("clock_nanosleep"), *stack())))
     assert "gunicorn" in " ".join(found["evidence"])
+
+
+def test_terminate_without_an_exception_blames_none() -> None:
+    """A pure virtual call, or a thread that nobody joined, ends by std::terminate, too, without an exception."""
+    found = verdict(crashed(ABRT, (*ABORT, *stack()), stderr_tail=PURE))
+    assert "a pure virtual function was called" in found["sentence"]
+    assert "exception was not caught" not in found["sentence"]
+
+
+def test_a_fault_after_an_exception_tells_of_both() -> None:
+    """A library that crashes in an exit handler, after the exception that ended the program."""
+    fault = crashed(SEGV, address=0, trapno=14, exception=raised().exception)
+    found = verdict(fault)
+    assert found["cause"] == "null-dereference"
+    assert found["evidence"][-1] == (
+        "Before that an exception had ended the main thread: KeyError: 'sku' in view (app.py:20)."
+    )
+
+
+def test_what_came_after_the_exception_is_told() -> None:
+    """Other threads, or exit handlers, went on, until something else ended the process."""
+    assert verdict(raised(ended=Ended(1)))["sentence"].endswith("(request 7f3a).")
+    killed = verdict(raised(ended=Ended(signal=9)))
+    assert (killed["cause"], killed["sentence"][-37:]) == ("exception", "; it was ended by SIGKILL after that.")
+    assert verdict(raised(ended=Ended(5)))["sentence"].endswith("; it left with exit status 5 after that.")
+
+
+def test_a_group_names_what_its_groups_hold() -> None:
+    """Whatever the depth, the evidence has the exceptions themselves and their places."""
+    leaf = ExceptionSeen("ValueError", "builtins", "no", stack("work", 7))
+    inner = ExceptionSeen("ExceptionGroup", "builtins", "in (1 sub-exception)", (), exceptions=(leaf,))
+    found = verdict(raised("ExceptionGroup", "out (1 sub-exception)", exceptions=(inner,)))
+    assert found["evidence"] == ["The group holds ValueError: no in work (app.py:7)."]
+
+
+def test_the_worker_of_a_pool_tells_where_it_raised() -> None:
+    """The exception that comes back from a pool has the frames of who asked; the worker's own stand in a text."""
+    text = '\n"""\nTraceback (most recent call last):\n  File "/srv/pool.py", line 5, in run\n    f()\n'
+    text += '  File "/srv/app.py", line 2, in price\n    raise ValueError\nValueError: no\n"""'
+    cause = ExceptionSeen("RemoteTraceback", "multiprocessing.pool", text)
+    assert verdict(raised("ValueError", "no", cause=cause))["evidence"] == [
+        "The pool's worker raised it in price (app.py:2)."
+    ]
+
+
+@pytest.mark.parametrize(
+    ("kind", "message", "expected"),
+    [
+        ("SyntaxError", "invalid syntax (app.py, line 3)", ("syntax-error", "a source file does not parse")),
+        ("TabError", "inconsistent use (app.py, line 3)", ("syntax-error", "a source file does not parse")),
+        ("SyntaxError", "invalid syntax (<string>, line 1)", ("syntax-error", "code that it was given does not parse")),
+    ],
+)
+def test_what_does_not_parse(kind: str, message: str, expected: tuple[str, str]) -> None:
+    """A source file, or a text that the program compiles."""
+    found = verdict(raised(kind, message))
+    assert found["cause"] == expected[0]
+    assert found["sentence"].endswith(f": {expected[1]}.")
+
+
+@pytest.mark.parametrize(("status", "said"), [(137, True), (192, True), (193, False), (255, False)])
+def test_a_status_is_that_of_a_signal_where_there_is_such_a_signal(status: int, said: bool) -> None:
+    """By the shell's convention 137 is SIGKILL; 255 is -1."""
+    assert any("convention" in told for told in verdict(ended(status))["evidence"]) is said
+
+
+@pytest.mark.parametrize(
+    ("stderr", "said"),
+    [
+        ("thread 'main' panicked at a.rs:1:5:\nno more\nnote: run with `RUST_BACKTRACE=1`\n", "panicked at a.rs:1:5:"),
+        ("panic: no\n\ngoroutine 1 [running]:\nmain.main()\n\t/a.go:6 +0x335\n", "panic: no"),
+        ("==7==ERROR: AddressSanitizer: heap-use-after-free on\n==7==ABORTING\n", "heap-use-after-free on"),
+        ("one\ntwo\n", "two"),
+    ],
+)
+def test_the_telling_line_of_stderr_is_shown(stderr: str, said: str) -> None:
+    """Runtimes that say why they end, and then much more."""
+    assert verdict(ended(2, stderr_tail=stderr))["evidence"][-1].endswith(said)
 
 
 def test_an_exception_says_where_and_for_whom() -> None:
