@@ -30,6 +30,7 @@ from diag.errors import Busy, CannotAttach, DiagError, NoSuchInstance
 from diag.probe.diag_probe import layout
 
 PATIENCE_S = 5.0
+AGAIN_S = 0.5
 LARGEST_BYTES = 256 * 1024 * 1024
 _BIT = 1 << signal.SIGURG - 1
 _CREDENTIALS = struct.Struct("3i")
@@ -76,11 +77,12 @@ def ask(
     """
     check(who)
     with _box(who) as box, closing(_listen(who.pid)) as listener, _pidfd(who) as pidfd:
-        waiting = _Waiting(who, pidfd, time.monotonic() + patience_s)
+        waiting = _Waiting(who, box, pidfd, time.monotonic() + patience_s)
         _put(box, (name, dict(arguments or {}), listener.getsockname()[1:]))
         try:
             # The kernel hands it to the main thread, as long as that one does not block it.
             signal.pidfd_send_signal(pidfd, signal.SIGURG)
+            waiting.remind(listener)
             with closing(waiting.admit(listener)) as link:
                 payload = waiting.read(link)
         except ProcessLookupError:
@@ -191,8 +193,21 @@ class _Waiting:
     """Until the process has answered, has ended, or the time (monotonic) is up."""
 
     who: Subject
+    box: int
     pidfd: int
     until: float
+
+    def remind(self, listener: socket.socket) -> None:
+        """Send the signal once more where nobody has taken the question soon.
+
+        One that comes right before the main thread begins to wait for a lock wakes nobody: CPython has looked for
+        signals before (Modules/_threadmodule.c, acquire_timed).
+        """
+        if self.until - time.monotonic() <= AGAIN_S:
+            return
+        someone, _, _ = select.select([listener.fileno(), self.pidfd], [], [], AGAIN_S)
+        if not someone and os.pread(self.box, 4, layout.QUESTION_AT) != bytes(4):
+            signal.pidfd_send_signal(self.pidfd, signal.SIGURG)
 
     def admit(self, listener: socket.socket) -> socket.socket:
         """The connection of this very process, by the kernel's word."""

@@ -97,6 +97,25 @@ def test_fork_answers_for_itself(agent: StandIn, start: Start) -> None:
     assert ended(process)[0] == 0
 
 
+def test_a_signal_that_nobody_noticed_is_sent_again(
+    agent: StandIn, start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that comes right before the main thread begins to wait does not wake it; the next one does."""
+    process = start("3.11", "wait_for_a_lock")
+    sent: list[int] = []
+    send = signal.pidfd_send_signal
+
+    def losing_the_first(pidfd: int, number: int) -> None:
+        sent.append(number)
+        if len(sent) > 1:
+            send(pidfd, number)
+
+    monkeypatch.setattr(signal, "pidfd_send_signal", losing_the_first)
+
+    assert questions.ask(subject(agent, process.pid), "heap", patience_s=TIMEOUT_S).value["allocatedBlocks"] > 1000
+    assert ended(process)[0] == 0
+
+
 def test_another_user_answers(agent: StandIn, start: Start) -> None:
     """A process that is somebody else since, as workers are, cannot open a file of ours, and answers all the same."""
     process = start("3.11", "change_user")
