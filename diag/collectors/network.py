@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from diag.collectors.procfs import ProcFolder
+from diag.collectors.procfs import ProcFolder, gone
 
 _SOCKET = re.compile(r"socket:\[(\d+)\]")
 MOST_PORTS = 200
@@ -16,7 +16,7 @@ MOST_PORTS = 200
 def namespace_of(pid: int) -> tuple[int, int]:
     """What tells the namespace from others. Raises OSError where it may not be seen, NoSuchInstance."""
     with ProcFolder(pid) as folder:
-        descriptor = folder.open("ns/net")
+        descriptor = _open(folder)
         try:
             found = os.fstat(descriptor)
         finally:
@@ -33,11 +33,18 @@ def is_ours(pid: int) -> bool:
 def held(pid: int) -> Iterator[str]:
     """A path to the namespace that stays the same one, should the pid be used again. Raises OSError, NoSuchInstance."""
     with ProcFolder(pid) as folder:
-        descriptor = folder.open("ns/net")
+        descriptor = _open(folder)
     try:
         yield f"/proc/{os.getpid()}/fd/{descriptor}"
     finally:
         os.close(descriptor)
+
+
+def _open(folder: ProcFolder) -> int:
+    try:
+        return folder.open("ns/net")
+    except (FileNotFoundError, ProcessLookupError):  # whoever has ended has no namespaces, before it is waited for too
+        raise gone(folder.pid) from None
 
 
 def ports_of(pid: int) -> tuple[int, ...]:

@@ -60,6 +60,8 @@ def check(who: Subject) -> None:
         raise NotAnswered(f"Process {who.pid} cannot answer: {who.standing}.", "Let it run, and ask again.")
     with ProcFolder(who.pid) as folder:
         status = parse_status(folder.text("status"))
+    if status["State"][0] in "ZX":  # it has no signals any more, either
+        raise gone(who.pid)
     if int(status["SigBlk"], 16) & _BIT or not int(status["SigCgt"], 16) & _BIT:
         raise NotAnswered(
             f"Process {who.pid} does not listen: its program blocks SIGURG or has taken it for itself.",

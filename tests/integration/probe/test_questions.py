@@ -211,6 +211,17 @@ def test_ends_meanwhile(agent: StandIn, start: Start) -> None:
     killer.join()
 
 
+def test_has_ended(agent: StandIn, start: Start) -> None:
+    """A process that nobody has waited for yet is no program that does not listen."""
+    process = start("3.11", "compute")
+    who = subject(agent, process.pid)
+    process.kill()
+    os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
+
+    with pytest.raises(NoSuchInstance):
+        questions.ask(who, "heap")
+
+
 def test_one_at_a_time(agent: StandIn, start: Start) -> None:
     """A second diag is told that another one is asking."""
     process = start("3.11", "compute")

@@ -24,7 +24,7 @@ from viewers import Running, running
 from diag.model import now
 from diag.upload import keys
 
-HOURS = 150
+HOURS = 120
 BANNER = re.compile(r"The index is being built(?: anew)?:</strong> ([0-9,]+) captures? so far")
 
 
