@@ -12,12 +12,13 @@ from diag.capture.take import take
 from diag.capture.transcripts import refiner, unfinished
 from diag.cli.instances import complete
 from diag.cli.main import complain
+from diag.cli.seconds import Seconds
 from diag.cli.taking import choose, conclude, subject_of
 from diag.collectors.asked import ExecAsked
 from diag.collectors.collector import Watch
 from diag.errors import NotUploaded, UsageError
 
-SECONDS = click.FloatRange(min=0)
+SECONDS = Seconds(min=0)
 
 
 @click.command(name="exec")

@@ -12,6 +12,7 @@ import click
 
 from diag import config
 from diag.cli.output import age, print_json
+from diag.cli.seconds import Seconds
 from diag.config import Settings
 from diag.errors import DiagError, NotUploaded
 from diag.model import now, parse_stamp
@@ -31,7 +32,7 @@ DEADLINE_HELP = "With --agent: how long the store may take, in seconds; 3 by def
     "--agent", metavar="[WHERE]", is_flag=False, flag_value="", help="Have an agent do it: its socket, or an instance."
 )
 @click.option("--pre-stop", is_flag=True, help="With --agent: `diag agent` ends afterwards.")
-@click.option("--deadline", "deadline_s", type=click.FloatRange(0, 600), default=3.0, metavar="S", help=DEADLINE_HELP)
+@click.option("--deadline", "deadline_s", type=Seconds(0, 600), default=3.0, metavar="S", help=DEADLINE_HELP)
 def flush(as_json: bool, agent: str | None, pre_stop: bool, deadline_s: float) -> None:
     """Send what waits in the spool to the store now, and say where every capture is.
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 import signal
+import stat
 import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import click
@@ -29,6 +30,7 @@ from diag.evidence import Witness
 from diag.model import Instance, stamp
 from diag.report.visible import visible
 
+_ENDS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 BEHIND = 5  # of niceness: a third of what others get, where there is not enough for all
 PAGE_AT = "http://127.0.0.1:8321"  # where `diag serve` listens when nothing else is said
 
@@ -128,19 +130,40 @@ def politely(refine: Callable[[Collected, During], Refined]) -> Callable[[Collec
 
 @contextmanager
 def watching(label: str) -> Iterator[Watch]:
-    """A watch with a progress bar, where stderr is a terminal. The first Ctrl-C ends the capture early and keeps it."""
+    """A watch with a progress bar, where stderr is a terminal.
+
+    What asks diag to end ends the capture early and keeps it: the first Ctrl-C, SIGTERM, or a terminal that is closed.
+    """
     with _bar(label) as progress:
         watch = Watch(progress)
 
-        def enough(_number: int, _frame: object) -> None:
-            signal.signal(signal.SIGINT, before)  # the second one is meant for us
+        def enough(number: int, _frame: object) -> None:
+            restore()  # the second one is meant for us
             watch.stop.set()
+            if number == signal.SIGHUP:
+                _leave_terminal()
 
-        before = signal.signal(signal.SIGINT, enough)
+        def restore() -> None:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+        # Under nohup(1) a hangup is ignored, and stays so.
+        ends = [number for number in _ENDS if signal.getsignal(number) != signal.SIG_IGN]
+        before = {number: signal.signal(number, enough) for number in ends}
         try:
             yield watch
         finally:
-            signal.signal(signal.SIGINT, before)
+            restore()
+
+
+def _leave_terminal() -> None:
+    """Nobody reads what is written there any more, and each write would fail."""
+    nowhere = os.open(os.devnull, os.O_RDWR)
+    for descriptor in (0, 1, 2):
+        with suppress(OSError):
+            if stat.S_ISCHR(os.fstat(descriptor).st_mode):  # one that is gone is no terminal in isatty's eyes
+                os.dup2(nowhere, descriptor)
+    os.close(nowhere)
 
 
 @contextmanager

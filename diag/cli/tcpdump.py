@@ -16,6 +16,7 @@ from diag.capture.take import Taken, take
 from diag.cli import taking
 from diag.cli.instances import complete
 from diag.cli.output import check_writable, write_private
+from diag.cli.seconds import Seconds
 from diag.collectors.asked import (
     LARGEST_BYTES,
     LARGEST_SNAPLEN,
@@ -29,7 +30,7 @@ from diag.packets.read import Payload
 
 _PAYLOADS = click.Choice(["none", "heads", "full"])
 _FILE = click.Path(path_type=Path, dir_okay=False)
-_DURATION = click.FloatRange(0.1, LONGEST_S)
+_DURATION = Seconds(0.1, LONGEST_S)
 _SNAPLEN = click.IntRange(SMALLEST_SNAPLEN, LARGEST_SNAPLEN)
 _UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
 _SIZE = re.compile(r"(\d{1,12})([KMG]?)(?:i?B)?\Z", re.IGNORECASE)

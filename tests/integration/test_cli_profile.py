@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import pty
 import re
 import signal
 import subprocess
@@ -11,6 +12,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -88,10 +90,10 @@ def profiling(home: Path) -> Iterator[Callable[..., subprocess.Popen[str]]]:
 
 
 @pytest.fixture
-def looks(wait_for: Callable) -> Callable[[subprocess.Popen[str], subprocess.Popen[str]], None]:
+def looks(wait_for: Callable) -> Callable[[Any, subprocess.Popen[str]], None]:
     """Waits until the capture's tool takes samples, and the process has computed for a second since."""
 
-    def wait(process: subprocess.Popen[str], child: subprocess.Popen[str]) -> None:
+    def wait(process: Any, child: subprocess.Popen[str]) -> None:
         def samples() -> bool:
             try:
                 tasks = Path(f"/proc/{process.pid}/task").glob("*/children")
@@ -223,6 +225,39 @@ def test_ctrl_c_keeps_what_there_is(
     assert json.loads(kept(home, "summary.json"))["recording"]["duration_s"] < 500
     assert "diag get" in stdout
     assert state(child.pid) in "RS"
+    assert rest(home) == set()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_who_ends_diag_loses_nothing(
+    number: int, start: Callable, profiling: Callable, looks: Callable, home: Path
+) -> None:
+    """A signal that asks it to end is taken as Ctrl-C is, and no tool stays behind."""
+    child = start("alternating.py")
+    process = profiling(str(child.pid), "-d", "600")
+    looks(process, child)
+
+    process.send_signal(number)
+
+    stdout, stderr = process.communicate(timeout=TIMEOUT_S)
+    assert process.returncode == 0, stderr
+    assert "diag get" in stdout
+    assert len(profile(home)) > 0
+    assert rest(home) == set()
+
+
+def test_a_terminal_that_is_closed_loses_nothing(start: Callable, looks: Callable, home: Path) -> None:
+    """Nobody is there to be told, and the capture is in the store all the same."""
+    child = start("alternating.py")
+    pid, terminal = pty.fork()
+    if pid == 0:
+        os.execv(sys.executable, [*DIAG, "profile", str(child.pid), "-d", "600"])
+    looks(SimpleNamespace(pid=pid), child)
+
+    os.close(terminal)
+
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+    assert len(profile(home)) > 0
     assert rest(home) == set()
 
 
