@@ -11,13 +11,14 @@ from diag.capture.native_names import named
 from diag.capture.take import During, File, Refined
 from diag.collectors.asked import ProfileAsked
 from diag.collectors.collector import Collected, Made
+from diag.collectors.cpu_clocks import CpuClocks
 from diag.evidence import Request
 from diag.model import Cost, Missing
 from diag.profiles import formats, headline, perf_script
 from diag.profiles.attribute import Span, attribute
-from diag.profiles.model import IDLE, Label, Profile, Recording, SampleType
+from diag.profiles.model import IDLE, PID, THREAD_ID, Label, Labels, Profile, Recording, SampleType
 from diag.profiles.summary import summary
-from diag.profiles.ticks import ticks
+from diag.profiles.ticks import Ran, ticks
 from diag.profiles.transform import aggregate, merge, only, select
 from diag.redact import Redactor
 
@@ -69,8 +70,22 @@ def _parsed(made: Made, collected: Collected, asked: ProfileAsked) -> Profile:
     if made.format == "mojo":
         return only(profile, "wall", SampleType(asked.mode, "nanoseconds"))
     if made.format in _JOINED:
-        return ticks(profile, SampleType(asked.mode, "nanoseconds"), round(1e9 / asked.rate_hz))
+        ran = _ran(made, collected.facts.get("clocks"))
+        return ticks(profile, SampleType(asked.mode, "nanoseconds"), round(1e9 / asked.rate_hz), ran)
     return profile
+
+
+def _ran(made: Made, clocks: CpuClocks | None) -> Ran | None:
+    """For how long a thread of the file ran between two moments of it; None where all that was seen counts."""
+    if clocks is None:
+        return None
+    began = round(made.started * 1e9)
+
+    def ran(labels: Labels, start_ns: int, end_ns: int) -> float | None:
+        known = {label.key: label.value for label in labels}
+        return clocks.ran_ns(int(known[PID]), int(known[THREAD_ID]), began + start_ns, began + end_ns)
+
+    return ran
 
 
 def _recording(collected: Collected, asked: ProfileAsked, read: Recording) -> Recording:

@@ -6,11 +6,13 @@ import os
 import re
 from contextlib import nullcontext
 from pathlib import Path
+from typing import Any
 
 from diag.collectors import pyspy
 from diag.collectors.asked import ProfileAsked
-from diag.collectors.children import pythons, record_each
+from diag.collectors.children import Recorded, pythons, record_each
 from diag.collectors.collector import Collected, Made, Subject, Watch
+from diag.collectors.cpu_clocks import CpuClocks
 from diag.collectors.pause import PauseEstimate
 from diag.collectors.proc import check_attachable
 from diag.collectors.procfs import ProcFolder
@@ -19,6 +21,8 @@ from diag.model import Missing
 
 NEWEST = (3, 15)
 _COUNTS = re.compile(r"Samples: (\d+) Errors: (\d+)")
+_HEAD_BYTES = 16_384
+_MOMENT = re.compile(rb'"ts":(\d+)')
 
 
 class PySpyRecord:
@@ -52,7 +56,9 @@ class PySpyRecord:
         asked = self._asked
         pids = pythons(subject, subprocesses=asked.subprocesses)
         watching = PauseEstimate(subject.pid) if asked.native else nullcontext()
-        with watching:
+        # py-spy does not say until when a thread ran that rests later.
+        clocks = CpuClocks(pids) if asked.mode != "wall" else nullcontext()
+        with watching, clocks:
             recorded = record_each(pids, self._command, folder / ".py-spy", asked, watch)
         pause_s = watching.pause_s if isinstance(watching, PauseEstimate) else 0.0
         made, missing, lost, first = list[Made](), list[Missing](), 0, recorded[0].ran
@@ -65,10 +71,12 @@ class PySpyRecord:
             if counts is None:
                 missing.append(Missing("profile.samples", f"py-spy did not say how many it lost of process {one.pid}"))
             lost += int(counts[2]) if counts else 0
-            made.append(Made(one.path, "profile", "chrometrace", "application/json", one.ran.looked_from))
+            made.append(Made(one.path, "profile", "chrometrace", "application/json", _began(one)))
         if not made:
             raise ToolFailed(missing[0].reason)
-        facts = {"duration_s": min(first.looked_s, asked.duration_s), "invalid": lost}
+        facts: dict[str, Any] = {"duration_s": min(first.looked_s, asked.duration_s), "invalid": lost}
+        if isinstance(clocks, CpuClocks):
+            facts["clocks"] = clocks
         return Collected(tuple(made), f"py-spy {pyspy.version()}", facts, pause_s, tuple(missing))
 
     def _command(self, pid: int, path: Path) -> list[str]:
@@ -78,6 +86,13 @@ class PySpyRecord:
         # py-spy has no native frames without a stop.
         command += ["--native"] if asked.native else ["--nonblocking"]
         return command + {"cpu": [], "wall": ["--idle"], "gil": ["--gil"]}[asked.mode]
+
+
+def _began(recorded: Recorded) -> float:
+    """When the first event of its file was: py-spy counts from its own start on, and nothing may have run for long."""
+    with recorded.path.open("rb") as file:
+        first = _MOMENT.search(file.read(_HEAD_BYTES))
+    return max(recorded.ran.looked_from, recorded.ran.started_at + (int(first[1]) / 1e6 if first else 0.0))
 
 
 def _same_namespace(subject: Subject) -> bool:

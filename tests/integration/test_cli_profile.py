@@ -194,6 +194,23 @@ def test_cpu_leaves_out_what_waits(engine: str, start: Callable, diag: Callable,
     assert by_thread[(child.pid,)] >= 0.9 * one.total(one.column())
 
 
+@pytest.mark.parametrize("mode", ["cpu", "gil"])
+@pytest.mark.parametrize("version", ["3.8", "3.13"])
+def test_rest_between_two_computations_is_no_cpu_time(
+    version: str, mode: str, start: Callable, diag: Callable, home: Path
+) -> None:
+    """What py-spy saw last before a rest lasts no longer than the process ran."""
+    child = start("resting.py", by=(python(version),))
+
+    before = cpu_s(child.pid)
+    answer = diag("profile", str(child.pid), "-d", "3", "--engine", "py-spy", "--mode", mode)
+    computed_s = cpu_s(child.pid) - before
+
+    assert answer.returncode == 0, answer.stderr
+    one = profile(home)
+    assert one.total(one.column()) <= (computed_s + 5 / CLOCK_HZ) * 1e9
+
+
 def test_native_frames_say_what_they_cost(start: Callable, diag: Callable, home: Path) -> None:
     """`--native` merges C frames into the Python stacks, and the capture says that this stops the process."""
     child = start("alternating.py")
