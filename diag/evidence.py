@@ -50,6 +50,10 @@ class Wait:
     timed: bool = False
 
 
+# The states of a thread that somebody keeps from running.
+STOPPED, FROZEN = "stopped", "frozen by its cgroup"
+
+
 @dataclass(frozen=True, slots=True)
 class Thread:
     """One thread, frames innermost first. `thread_id` is the kernel's tid in the agent's pid namespace."""

@@ -20,7 +20,7 @@ from diag.collectors.runtime import runtime_of
 from diag.collectors.tcpdump import Tcpdump
 from diag.collectors.threads import standing
 from diag.errors import CannotAttach, DiagError, WrongEngine
-from diag.evidence import ProcessFacts
+from diag.evidence import STOPPED, ProcessFacts
 
 OLDEST_PROBED = (3, 8)
 NEWEST_TRIED = (3, 13)
@@ -156,10 +156,12 @@ def check_running(facts: ProcessFacts) -> Check:
     """Whether somebody has stopped it."""
     held = standing(facts)
     if held:
-        return Check(
-            "state", "limited", f"{held}; diag leaves it so", f"kill -CONT {facts.pid} lets a stopped one run on."
-        )
+        advice = f"kill -CONT {facts.pid} lets it run on." if held == STOPPED else _THAW
+        return Check("state", "limited", f"{held}; diag leaves it so", advice)
     return Check("state", "works", "running")
+
+
+_THAW = "Whoever froze its control group thaws it: podman unpause, docker unpause, systemctl thaw."
 
 
 def check_memory(facts: ProcessFacts) -> Check:

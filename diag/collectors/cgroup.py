@@ -71,8 +71,8 @@ def read_cgroup(text: str, mounts: tuple[Mount, ...] | None = None) -> dict[str,
     """What the groups in /proc/<pid>/cgroup say.
 
     `{"version", "path", "memory": {"limit", "usage", "peak", "failCount", "ooms", "oomKills"}, "cpu": {"quotaCores",
-    "periods", "throttledPeriods", "throttledSeconds"}}`; sizes in bytes, `limit` and `quotaCores` None where there is
-    none. A key that this kernel or this user does not have is absent.
+    "periods", "throttledPeriods", "throttledSeconds"}, "frozen"}`; sizes in bytes, `limit` and `quotaCores` None where
+    there is none. A key that this kernel or this user does not have is absent; `frozen` is there only where it is true.
     """
     mounts = _mounts() if mounts is None else mounts
     paths = _paths(text)
@@ -85,6 +85,8 @@ def read_cgroup(text: str, mounts: tuple[Mount, ...] | None = None) -> dict[str,
         found["memory"] = _present(_memory_v1(memory) if version == 1 else _memory_v2(memory))
     if cpu:
         found["cpu"] = _present(_cpu_v1(cpu) if version == 1 else _cpu_v2(cpu))
+    if frozen(text, mounts):
+        found["frozen"] = True
     return found
 
 

@@ -12,7 +12,7 @@ from diag.collectors import pyspy
 from diag.collectors.pause import TICK_S, PauseWatch
 from diag.collectors.waits import look_at_waits, settled, with_waits
 from diag.errors import DiagError, NoSuchInstance, ToolFailed
-from diag.evidence import ProcessFacts, Thread
+from diag.evidence import FROZEN, STOPPED, ProcessFacts, Thread
 from diag.model import Missing
 
 REST_LOOKS, REST_S = 10, 0.01  # until all threads rest again after a stop
@@ -175,9 +175,10 @@ _READERS: dict[str, Callable[[ProcessFacts, Depth, float], Stacks]] = {
 def standing(facts: ProcessFacts) -> str | None:
     """Who keeps the process from running, in words; None where nobody does."""
     if facts.tasks and all(task.state in "Tt" for task in facts.tasks):
-        return "stopped"
-    if facts.tasks and all(task.wait_channel in _FROZEN_IN for task in facts.tasks):
-        return "frozen by its cgroup"
+        return STOPPED
+    # The kernel does not tell everybody where a thread waits.
+    if facts.cgroup.get("frozen") or (facts.tasks and all(task.wait_channel in _FROZEN_IN for task in facts.tasks)):
+        return FROZEN
     return None
 
 

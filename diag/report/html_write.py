@@ -14,6 +14,7 @@ from diag import __version__
 from diag.report import loose
 from diag.report.html_parts import ROWS_LIMIT, facts, flat, fold, requests, section, stack, table
 from diag.report.reading import MAPPING_COLUMNS, SIGNAL_FACTS, size
+from diag.report.standing import doing
 from diag.report.timeline_html import timeline_html
 from diag.report.timeline_view import timeline_view
 
@@ -125,9 +126,8 @@ def _sites(holder: Any) -> list[tuple[Any, ...]]:
 
 
 def _thread_name(thread: Mapping[str, Any]) -> str:
-    state = loose.mapping(thread.get("waiting")).get("what") or thread.get("state")
     gil = "holds the GIL" if thread.get("holdsGil") is True else ""
-    words = [loose.text(one, 200) for one in (thread.get("name") or "thread", thread.get("threadId"), state)]
+    words = [loose.text(one, 200) for one in (thread.get("name") or "thread", thread.get("threadId"), doing(thread))]
     return ", ".join(filter(None, (*words, gil)))
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 from diag.report.reading import Json, app_frame, crashed_thread, duration, in_flight, place, size
+from diag.report.standing import doing
 
 _INSTALLED = re.compile(r"^.*/(?:(?:site|dist)-packages|lib(?:64)?/python[\d.]+|diag/probe|go(?:-[\d.]+)?/src)/")
 
@@ -21,20 +22,15 @@ def thread_name(thread: Json) -> tuple[str, str]:
     """Its number, and beside it its name and what is noteworthy of it."""
     marks = ["crashed"] if thread["crashed"] else []
     marks += ["holds the GIL"] if thread["holdsGil"] else []
-    marks += [_state(thread)] if _state(thread) and not thread["crashed"] else []
+    marks += [doing(thread)] if doing(thread) and not thread["crashed"] else []
     words = [thread["name"] or "", *marks]
     return f"thread {thread['threadId']}", " · ".join(word for word in words if word)
-
-
-def _state(thread: Json) -> str:
-    """What it waits for, or else what it was seen doing."""
-    return str(thread.get("waiting", {}).get("what") or thread["state"] or "")
 
 
 def folded(thread: Json) -> str:
     """A thread in one line."""
     frame = app_frame(thread["frames"])
-    words = [thread["name"] or "", _state(thread), "holds the GIL" if thread["holdsGil"] else ""]
+    words = [thread["name"] or "", doing(thread), "holds the GIL" if thread["holdsGil"] else ""]
     words.append(place(frame) if frame else "no stack")
     return " · ".join(word for word in words if word)
 

@@ -17,6 +17,7 @@ from diag.report import stacks
 from diag.report.causes.shape import HIGH, verdict
 from diag.report.deadlock import deadlocks, judged
 from diag.report.loops import loops_json
+from diag.report.standing import standing
 from diag.report.values import Gaps, Scrub
 
 if TYPE_CHECKING:
@@ -89,11 +90,13 @@ def _request(request: Request, evidence: Evidence, scrub: Scrub) -> dict[str, An
 def _alive(processes: Sequence[dict[str, Any]]) -> dict[str, Any]:
     threads = [thread for process in processes for thread in process["threads"]]
     tasks = sum(len(loop["tasks"]) for process in processes for loop in process["asyncio"].get("loops", ()))
-    waiting = sum("waiting" in thread for thread in threads)
+    stand = standing(threads)
+    waiting = sum("waiting" in thread and not standing([thread]) for thread in threads)
     in_all = f"{len(threads)} thread{'s' if len(threads) != 1 else ''}"
-    running = len(threads) - waiting
+    running = len(threads) - waiting - stand.total()
     with_tasks = f", with {tasks} asyncio task{'s' if tasks != 1 else ''}" if tasks else ""
-    sentence = f"{in_all}{with_tasks}: {running} running, {waiting} waiting. No deadlock is proved."
+    held = "".join(f", {count} {words}" for words, count in stand.items())
+    sentence = f"{in_all}{with_tasks}: {running} running, {waiting} waiting{held}. No deadlock is proved."
     return verdict("alive", sentence, HIGH, ["Nobody was found to wait for somebody who waits for them."])
 
 

@@ -11,6 +11,7 @@ from typing import Any
 from diag.model import parse_stamp
 from diag.report.stacks_groups import alike, groups, moves, tree
 from diag.report.stacks_view import Json, Loop, Member, Process, Ring, Row, Serving, StacksView
+from diag.report.standing import doing
 
 TEXT_LIMIT = 2000
 PROCESSES_LIMIT, THREADS_LIMIT, TASKS_LIMIT, FRAMES_LIMIT = 200, 2000, 2000, 400
@@ -104,7 +105,7 @@ def _row(holder: Json, id_: str, names: Mapping[str, str], stacks: Sequence[Sequ
     return Row(
         id=id_,
         name=_text(holder.get("name")),
-        words=_text(wait.get("what")) or _state(state),
+        words=_state(doing(holder)),
         running=not wait and state in ("active", "running", "ready", "runnable"),
         holds_gil=holder.get("holdsGil") is True,
         held_by=names.get(held_by, held_by),

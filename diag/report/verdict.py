@@ -10,6 +10,7 @@ from diag.report.causes.timeouts import hung_before
 from diag.report.deadlock import deadlocks, judged
 from diag.report.last_look import growth, suspects
 from diag.report.reading import Json, app_frame, crashed_thread, duration, in_flight, meanwhile, mib, place
+from diag.report.standing import standing
 
 # signal(7) and setrlimit(2): who sends these, when nobody else does.
 _SIGNAL_MEANINGS = {
@@ -159,6 +160,9 @@ def _alive(report: Json) -> dict[str, Any]:
     stuck = judged(deadlocks({**part, "pid": part["header"]["processId"]} for part in (report, *report["workers"])))
     if stuck:
         return stuck
+    stand = standing(report["threads"])
+    if stand and stand.total() == len(report["threads"]):
+        return _stands(report, next(iter(stand)))
     flying = in_flight(report, everywhere=True)
     if flying:
         return verdict("alive", f"It is alive, with {flying}.", HIGH, ["The black box lists the requests in flight."])
@@ -167,6 +171,13 @@ def _alive(report: Json) -> dict[str, Any]:
     frame = app_frame(_frames(report))
     where = f"; its main thread is in {place(frame)}" if frame else ""
     return verdict("alive", f"It is alive{where}.", HIGH, ["The process was read while it ran."])
+
+
+def _stands(report: Json, held: str) -> dict[str, Any]:
+    frame = app_frame(_frames(report))
+    where = f"; its main thread stands in {place(frame)}" if frame else ""
+    evidence = [f"All its threads were {held} when it was read, and were left so."]
+    return verdict("alive", f"It is {held} and does nothing{where}{meanwhile(report)}.", HIGH, evidence)
 
 
 def _frames(report: Json) -> list[Any]:

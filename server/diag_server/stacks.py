@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from diag.report.standing import doing
 from diag_server import hostile
 from diag_server.entries import exceptions
 
@@ -181,7 +182,7 @@ def _thread(thread: Mapping[str, Any]) -> Thread:
         name=hostile.text(thread.get("name"), 200),
         crashed=thread.get("crashed") is True,
         holds_gil=thread.get("holdsGil") is True,
-        state=hostile.text(hostile.mapping(thread.get("waiting")).get("what") or thread.get("state"), 200),
+        state=hostile.text(doing(thread), 200),
         runs=runs(stack),
         top=next((frame for frame in stack if frame.in_app), stack[0] if stack else None),
         frames=len(stack),

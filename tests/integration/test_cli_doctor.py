@@ -12,6 +12,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from freezing import frozen
 from machine import need
 from spooled import MIB, make_capture, put_capture
 
@@ -159,6 +160,19 @@ def test_unprepared_and_stopped_process(start: Callable, diag: Callable) -> None
         "state": "limited",
     }
     assert "diag run" in found["probe"]["advice"]
+    assert f"kill -CONT {child.pid}" in found["state"]["advice"]
+
+
+def test_a_frozen_process_is_not_told_to_be_continued(start: Callable, diag: Callable) -> None:
+    """No signal lets it run on; whoever froze its group does."""
+    child = start("sleeping_threads.py")
+
+    with frozen(child.pid):
+        found = checks(diag("doctor", str(child.pid), "--json"))
+
+    assert "frozen" in found["state"]["what"]
+    assert "thaws" in found["state"]["advice"]
+    assert "kill" not in found["state"]["advice"]
 
 
 def test_process_that_is_not_python(diag: Callable) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -14,6 +15,7 @@ from typing import Any
 
 import pytest
 from containers import PYTHON, Podman
+from freezing import frozen
 from instances import Machine
 from machine import PROGRAMS, TIMEOUT_S, need
 from states import States, resting
@@ -200,11 +202,30 @@ def test_stopped_process_stays_stopped(start: Callable, diag: Callable) -> None:
 
     with States(child.pid) as states:
         found = document(diag("stacks", str(child.pid), "--json", "--locals"))
+        shown = diag("stacks", str(child.pid)).stdout
 
     assert states.seen == {"T"}
     assert {thread["state"] for thread in threads(found).values()} == {"stopped"}
     assert threads(found)["MainThread"]["frames"]
+    assert f"0 running, 0 waiting, {len(threads(found))} stopped." in found["verdict"]["sentence"]
+    assert re.search(r"MainThread \(\d+\)  stopped; ", shown)
     child.send_signal(signal.SIGCONT)
+
+
+def test_frozen_process_is_said_to_be_frozen(start: Callable, diag: Callable) -> None:
+    """The kernel says of a frozen thread what it waited for before; that it is frozen its group says, to everybody."""
+    child = start("sleeping_threads.py")
+
+    with frozen(child.pid):
+        found, report = (
+            document(diag("stacks", str(child.pid), "--json")),
+            json.loads(diag("report", str(child.pid), "--json").stdout),
+        )
+
+    assert {thread["state"] for thread in threads(found).values()} == {"frozen by its cgroup"}
+    assert "0 running, 0 waiting" in found["verdict"]["sentence"]
+    assert report["verdict"]["sentence"].startswith("It is frozen by its cgroup and does nothing")
+    assert report["cgroup"]["frozen"] is True
 
 
 @pytest.mark.parametrize(

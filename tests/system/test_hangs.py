@@ -13,10 +13,10 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
+from freezing import frozen
 from instances import Machine, program
-from machine import TIMEOUT_S, missing, python
+from machine import TIMEOUT_S, python
 
-FREEZER = Path("/sys/fs/cgroup/freezer")
 LIMIT_S, STANDS_S = "6", 7.5  # a loaded machine needs some of it for the request and its answer
 PATIENCE_S = 200  # gunicorn starts twice, and waits for its own time-out, on a loaded machine too
 
@@ -83,38 +83,3 @@ def stopped(pid: int) -> Iterator[None]:
         yield
     finally:
         os.kill(pid, signal.SIGCONT)
-
-
-@contextmanager
-def frozen(pid: int) -> Iterator[None]:
-    """The process stands still in a frozen control group of version 1 inside the block, and nobody else thaws it."""
-    if os.geteuid() or not (FREEZER / "cgroup.procs").exists():
-        missing("needs root, and freezer groups of version 1")
-    folder, home = FREEZER / f"diag-test-{os.getpid()}", group_of(pid)
-    folder.mkdir()
-    state = folder / "freezer.state"
-    try:
-        (folder / "cgroup.procs").write_text(str(pid))
-        state.write_text("FROZEN")
-        wait_for(state, "FROZEN")
-        yield
-        assert state.read_text().strip() == "FROZEN"
-    finally:
-        state.write_text("THAWED")
-        wait_for(state, "THAWED")
-        (home / "cgroup.procs").write_text(str(pid))
-        folder.rmdir()
-
-
-def group_of(pid: int) -> Path:
-    """The freezer group that the process is in."""
-    lines = [line.split(":", 2) for line in Path(f"/proc/{pid}/cgroup").read_text().splitlines()]
-    return next(FREEZER / group.strip("/") for _, controllers, group in lines if "freezer" in controllers.split(","))
-
-
-def wait_for(state: Path, wanted: str) -> None:
-    """Until the kernel says that all of the group stands, or runs."""
-    until = time.monotonic() + TIMEOUT_S
-    while state.read_text().strip() != wanted:
-        assert time.monotonic() < until, f"the group is not {wanted}"
-        time.sleep(0.01)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from diag.collectors.cgroup import Bound, Mount, memory_bound, parse_mounts, read_cgroup
 
 NO_LIMIT = "9223372036854771712"
@@ -49,6 +51,19 @@ def test_limit_in_force_is_the_lowest_above(tmp_path: Path) -> None:
     found = read_cgroup("0::/pod/app\n", v2(tmp_path))
 
     assert (found["memory"]["limit"], found["cpu"]["quotaCores"]) == (1000000, 0.5)
+
+
+@pytest.mark.parametrize("state", ["FROZEN", "FREEZING", "THAWED"])
+def test_a_frozen_group_is_told(state: str, tmp_path: Path) -> None:
+    """In both versions; of a group that runs nothing is said."""
+    write(tmp_path / "one" / "shop", freezer__state=state)
+    write(tmp_path / "two" / "shop", cgroup__events=f"populated 1\nfrozen {int(state != 'THAWED')}")
+    freezer = (Mount(frozenset(["freezer"]), "/", tmp_path / "one"),)
+
+    old = read_cgroup("7:freezer:/shop\n0::/\n", freezer)
+    new = read_cgroup("0::/shop\n", v2(tmp_path / "two"))
+
+    assert [found.get("frozen") for found in (old, new)] == ([None] * 2 if state == "THAWED" else [True] * 2)
 
 
 def test_version_1_memory_and_cpu(tmp_path: Path) -> None:

@@ -425,6 +425,19 @@ def test_a_live_process_says_what_it_serves() -> None:
     assert unprobed["sentence"] == "It is alive; its main thread is in view (app.py:20)."
 
 
+@pytest.mark.parametrize("state", ["stopped", "frozen by its cgroup"])
+def test_a_process_that_stands_still_says_who_keeps_it(state: str) -> None:
+    """It does not run while it is read, and its requests do not either."""
+    threads = (Thread(PID, state=state, frames=stack()), Thread(PID + 1, state=state))
+    found = verdict(evidence(witness=None, threads=threads))
+    assert found["sentence"] == f"It is {state} and does nothing; its main thread stands in view (app.py:20)."
+    assert found["evidence"] == [f"All its threads were {state} when it was read, and were left so."]
+    flying = verdict(evidence(witness=witness(), threads=threads))["sentence"]
+    assert flying.startswith(f"It is {state} and does nothing") and "/" in flying
+    some = verdict(evidence(witness=None, threads=(threads[0], Thread(PID + 1, state="running"))))
+    assert some["sentence"].startswith("It is alive")
+
+
 def test_the_request_is_the_linked_one() -> None:
     """Links decide; without them the crashing thread does, unless it serves several requests."""
     two = (
