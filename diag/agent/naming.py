@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import dropwhile, islice
 from pathlib import PurePosixPath
 
 from diag.collectors.proc import command_of
@@ -16,6 +17,16 @@ def program_of(pid: int, name: str) -> str:
     if not words or " " in words[0] or not PurePosixPath(words[0]).name.startswith(SHOWN_RUNTIMES):
         return name
     return script_of(words) or name
+
+
+def own_command(pid: int) -> str | None:
+    """`diag agent` of a process that is one, and so on; None where it is no diag. Raises NoSuchInstance."""
+    words = command_of(pid)
+    if not words or script_of(words) != "diag":
+        return None
+    after = dropwhile(lambda word: PurePosixPath(word).name != "diag", words)
+    told = next((word for word in islice(after, 1, None) if not word.startswith("-")), "")
+    return f"diag {told}".rstrip()
 
 
 def script_of(words: Sequence[str]) -> str | None:

@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 from diag.agent import exits
 from diag.cli.output import age
-from diag.collectors import eu_stack, external, pyspy
+from diag.collectors import core_stacks, eu_stack, external, pyspy
 from diag.collectors.cgroup import read_cgroup
 from diag.collectors.permissions import file_system, permissions
 from diag.config import Settings
@@ -52,6 +52,7 @@ def check_machine(settings: Settings) -> Iterator[Check]:
         ("stacks", check_stacks),
         ("native stacks", check_native_stacks),
         ("memray", check_memray),
+        ("core stacks", check_core_stacks),
         ("permission", check_permission),
         ("/proc", check_proc),
         ("exit status", check_exits),
@@ -95,6 +96,14 @@ def check_memray() -> Check:
         advice = "pip install memray, where diag is and where the program runs."
         return Check("memray", "limited", "not installed: `diag memory` counts objects instead", advice)
     return Check("memray", "works", f"reads what a program's memray writes ({path})")
+
+
+def check_core_stacks() -> Check:
+    """pystack, for the Python frames in a core file."""
+    try:
+        return Check("core stacks", "works", f"pystack {core_stacks.check_pystack()} reads Python in core files")
+    except ToolMissing as error:
+        return Check("core stacks", "limited", f"`diag report --core` has C frames only. {error}", error.help_text)
 
 
 def check_permission() -> Check:

@@ -14,10 +14,10 @@ import click
 from diag import config
 from diag.agent import registry
 from diag.agent.containers import Container, Containers
-from diag.agent.naming import SHOWN_RUNTIMES, program_of
+from diag.agent.naming import SHOWN_RUNTIMES, own_command, program_of
 from diag.agent.registry import Target
 from diag.cli import family
-from diag.collectors.proc import Listed, start_time
+from diag.collectors.proc import Listed, command_of, start_time
 from diag.collectors.runtime import runtime_of
 from diag.config import Settings
 from diag.errors import NoSuchInstance
@@ -96,13 +96,22 @@ def list_rows(settings: Settings) -> Iterator[Row]:
 
 def _row(process: Listed, containers: Containers, target: Target | None, depth: int) -> Iterable[Row]:
     try:
+        if not target and _is_guard(process):
+            return
         runtime = runtime_of(process.pid)
-        name = target.name if target and not depth else program_of(process.pid, process.name)
+        own = None if target else own_command(process.pid)
+        name = target.name if target and not depth else own or program_of(process.pid, process.name)
     except NoSuchInstance:
         return  # it ended since the listing
     linked = target is not None and registry.black_box(target.run_dir, process.pid) is not None
     started = start_time(process.start_ticks)
     yield Row(process, name, runtime or "unknown", linked, started, target, depth, containers.of(process.pid))
+
+
+def _is_guard(process: Listed) -> bool:
+    """Whether it is the helper process that an agent has forked, and nothing of anybody's."""
+    own = own_command(process.pid)
+    return own in ("diag agent", "diag run") and command_of(process.pid) == command_of(process.parent_pid)
 
 
 def show(rows: list[Row]) -> None:

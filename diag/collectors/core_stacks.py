@@ -5,6 +5,7 @@ Without a tool the registers still say in which function each thread stood.
 
 from __future__ import annotations
 
+import importlib.metadata
 import importlib.util
 import json
 import re
@@ -17,15 +18,16 @@ from typing import Any
 
 from diag.collectors import eu_stack, external
 from diag.collectors.core_file import Core
-from diag.errors import DiagError, ToolFailed
+from diag.errors import DiagError, ToolFailed, ToolMissing
 from diag.evidence import Frame, Thread
 from diag.model import Missing
 
-TIMEOUT_S = 60.0
+TIMEOUT_S, START_S = 60.0, 20.0
 MEMORY_BYTES = 2 << 30
 _PYTHON = re.compile(r"/(?:lib)?python(?P<series>\d\.\d+)?[\d.]*[a-z]*(?:\.so[\d.]*)?(?: \(deleted\))?$")
 _EVALUATES = re.compile(r"_?PyEval_")
 _INLINED = " (inlined)"
+_GET_PYSTACK = "pip install 'diag[cores]'"
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,11 +79,19 @@ def _native(core: Core, executable: str | None) -> tuple[Thread, ...]:
     return eu_stack.dump_core(core.path, executable, timeout_s=TIMEOUT_S, memory_bytes=MEMORY_BYTES)
 
 
+def check_pystack() -> str:
+    """pystack's version. Raises ToolMissing where it is not there, or does not start."""
+    if importlib.util.find_spec("pystack") is None:
+        raise ToolMissing("Python stacks in a core are read by pystack, which is not there.", _GET_PYSTACK)
+    ran = external.run([sys.executable, "-P", "-c", "import pystack.engine"], timeout_s=START_S)
+    if ran.status != 0:
+        raise ToolMissing(f"pystack does not start: {ran.stderr or f'exit status {ran.status}'}", _GET_PYSTACK)
+    return importlib.metadata.version("pystack")
+
+
 def _python(core: Core, executable: str | None, with_locals: bool) -> Iterator[Thread]:
     if importlib.util.find_spec("pystack") is None:
-        raise ToolFailed(
-            "Python stacks in a core are read by pystack, which is not there.", "pip install 'diag[cores]'"
-        )
+        raise ToolMissing("Python stacks in a core are read by pystack, which is not there.", _GET_PYSTACK)
     if executable is None:
         raise ToolFailed("Python stacks are read with the interpreter's file.", "Name it with --exe.")
     program = str(Path(__file__).with_name("core_python.py"))

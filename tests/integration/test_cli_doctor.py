@@ -26,6 +26,7 @@ MACHINE = [
     "stacks",
     "native stacks",
     "memray",
+    "core stacks",
     "permission",
     "/proc",
     "exit status",
@@ -67,6 +68,20 @@ def test_table_fits_and_needs_no_colour(diag: Callable) -> None:
     assert [line.split()[1] for line in lines if line.startswith(("  ✓", "  –", "  ✗"))] != []
     assert all(len(line) <= 80 for line in lines)
     assert "\x1b" not in answer.stdout
+
+
+def test_python_in_core_files(diag: Callable, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What reads it is there and starts, or doctor says what it is called and how it is had."""
+    monkeypatch.chdir(home)
+    (home / "pystack").mkdir()
+    (home / "pystack/__init__.py").write_text("")  # there, and without its engine
+
+    found = [checks(diag("doctor", "--json", **where))["core stacks"] for where in ({}, {"PYTHONPATH": str(home)})]
+
+    assert [one["outcome"] for one in found] == ["works", "limited"]
+    assert found[0]["what"].startswith("pystack 1.")
+    assert "diag report --core" in found[1]["what"]
+    assert "diag[cores]" in found[1]["advice"]
 
 
 def test_store_that_is_down(diag: Callable) -> None:

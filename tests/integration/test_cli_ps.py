@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
-from machine import need
+from machine import TIMEOUT_S, need
 
 
 def rows(answer: subprocess.CompletedProcess[str]) -> dict[int, dict[str, Any]]:
@@ -34,6 +36,22 @@ def test_instance_is_a_tree(start: Callable, enlist: Callable, diag: Callable) -
     assert [row["parent_pid"] for row in mine] == [os.getpid(), child.pid, worker]
     assert all(row["runtime"].startswith("python 3.") and row["rss_bytes"] > 0 for row in mine)
     assert all(0 <= row["uptime_s"] < 3600 for row in mine)
+
+
+def test_an_idle_agent_is_named_as_what_it_is(diag: Callable) -> None:
+    """It is one row, with its command; the helper process that it forks is nothing of anybody's."""
+    agent = subprocess.Popen([sys.executable, "-m", "diag", "agent"], stderr=subprocess.PIPE, text=True)
+    try:
+        assert "this agent serves" in agent.stderr.readline()  # and so it has forked
+        helpers = Path(f"/proc/{agent.pid}/task/{agent.pid}/children").read_text().split()
+        found = rows(diag("ps", "--json"))
+    finally:
+        agent.terminate()
+        agent.communicate(timeout=TIMEOUT_S)
+
+    assert found[agent.pid]["name"] == "diag agent"
+    assert helpers
+    assert not set(found) & set(map(int, helpers))
 
 
 def test_table_shows_the_tree_and_the_others(start: Callable, enlist: Callable, diag: Callable) -> None:
