@@ -23,6 +23,7 @@ from diag.probe.diag_probe import layout
 
 FILE_NAME = "instance.json"
 FARTHEST = 64  # of ancestors
+_KERNEL_THREAD = 0x200000  # PF_KTHREAD of include/linux/sched.h, among the flags in /proc/<pid>/stat
 SHORTEST_ID = 12  # a container's id may be all digits; no pid is that long
 
 
@@ -166,8 +167,8 @@ def noted_read(box: Path) -> int:
 
 def _find_pid(settings: Settings, pid: int) -> Target:
     ticks = start_ticks(pid)
-    if ticks is None:
-        raise NoSuchInstance(f"no process has the pid {pid}.")
+    if ticks is None or _is_kernels(pid):
+        raise NoSuchInstance(_why_none(pid))
     for target in running(settings):
         if pid == target.pid:
             return target
@@ -177,6 +178,26 @@ def _find_pid(settings: Settings, pid: int) -> Target:
 
     found = containers.Containers().of(pid) if containers.id_of(pid) else None
     return _process(settings, pid, ticks, labels=found.labels if found else {})
+
+
+def _fields(pid: int) -> list[bytes]:
+    """What stands in /proc/<pid>/stat behind the name; nothing where there is no such process."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()
+    except OSError:
+        return []
+
+
+def _is_kernels(pid: int) -> bool:
+    fields = _fields(pid)
+    return len(fields) > 6 and bool(int(fields[6]) & _KERNEL_THREAD)
+
+
+def _why_none(pid: int) -> str:
+    fields = _fields(pid)
+    if fields[:1] == [b"Z"]:
+        return f"process {pid} has ended, and its parent, process {fields[1].decode()}, has not asked how yet."
+    return f"{pid} is a thread of the kernel, and no program." if _is_kernels(pid) else f"no process has the pid {pid}."
 
 
 def names_process(text: str) -> bool:

@@ -45,7 +45,8 @@ def _busiest(view: StacksView) -> str:
     many = f"{len(first.rows)} threads" if len(first.rows) > 1 else f"thread {first.first.name or first.first.id}"
     frame = next((one for one in view.stacks[first.first.stack] if one.get("inApp")), None)
     where = f" in {frame['function']}" if frame else ""
-    return f"First of {len(groups)} groups: {many}, {first.words}{where}"
+    of = f"First of {len(groups)} groups" if len(groups) > 1 else "All of it"
+    return f"{of}: {many}, {first.words}{where}"
 
 
 def _cost(view: StacksView, collected: Collected) -> str:

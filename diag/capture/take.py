@@ -100,7 +100,7 @@ def take(
 
     Without `alone` other captures of the process may be under way. `unfinished` is its title should we be killed.
 
-    Raises Busy, what the collector raises, and SpoolUnwritable.
+    Raises DiagError where the run folder cannot be written, Busy, what the collector raises, and SpoolUnwritable.
     """
     moment, cpu = now(), _cpu_s()
     capture = Capture(new_capture_id(moment), kind, "api", stamp(moment), subject.instance, unfinished)
@@ -142,9 +142,13 @@ def _begin(capture: Capture, settings: Settings) -> Draft:
 def _alone_with(subject: Subject, settings: Settings) -> Iterator[None]:
     """One capture at a time on one process: two would slow it down together, and count each other's pauses."""
     folder = settings.run_dir / "busy"
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     path = folder / f"{subject.pid}.{subject.start_ticks}"
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        words = f"The run folder {settings.run_dir} cannot be written: {error.strerror}."
+        raise DiagError(words, "Point DIAG_RUN_DIR (or XDG_RUNTIME_DIR) at a folder that you may write.") from error
     try:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -15,7 +15,7 @@ from diag.capture.memory import NAME, refining
 from diag.capture.take import Taken, take
 from diag.cli import family, taking
 from diag.cli.instances import complete
-from diag.cli.output import check_writable, print_json, write_private
+from diag.cli.output import STDOUT, check_writable, print_json, write_private
 from diag.collectors.asked import LONGEST_S, MemoryAsked
 from diag.collectors.collector import COLLECTORS, Subject
 from diag.collectors.questions import NotAnswered
@@ -37,7 +37,7 @@ _DURATION = click.IntRange(0, LONGEST_S)
 @click.option("--engine", type=_ENGINES, default="auto", show_default=True, help="What looks at it.")
 @click.option("--snapshot", is_flag=True, help="Node: the whole heap too. This stops it for seconds.")
 @click.option("-f", "--format", "form", type=_FORMATS, help="Also write a file in this format.")
-@click.option("-o", "--output", type=_FILE, help="The name of that file; where -f says nothing, pprof or json.")
+@click.option("-o", "--output", type=_FILE, help="The name of that file, or -; where -f says nothing, pprof or json.")
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON and nothing else.")
 def memory(
     instance: str,
@@ -64,7 +64,7 @@ def memory(
     """
     settings = config.load()
     target = registry.find(settings, instance)
-    check_writable(output)
+    check_writable(output, as_json=as_json)
     asked = MemoryAsked(duration, snapshot)
     subject = taking.subject_of(target)
     if snapshot and subject.language != "node":
@@ -83,7 +83,7 @@ def memory(
     if as_json:
         summary = json.loads((taken.folder / NAME).read_bytes())
         print_json({"capture_id": taken.capture.capture_id, **summary})
-    taking.conclude(taken, settings, written=written, quiet=as_json)
+    taking.conclude(taken, settings, written=written, beside_output=output == STDOUT, quiet=as_json)
 
 
 def _taken(
@@ -125,10 +125,10 @@ def _written(taken: Taken, form: str | None, output: Path | None, target: Target
     path = output or Path(f"memory.{target.name}.{taking.moment_of(taken)}{suffix}")
     if form == "json":
         write_private(path, (taken.folder / NAME).read_bytes())
-        return str(path)
+        return None if path == STDOUT else str(path)
     if not profile.exists():
         words = f"It was taken and is kept ({taken.capture.capture_id}), but there are no stacks to write as {form}."
         raise DiagError(words, "-f json writes what there is.")
     content = profile.read_bytes()
     write_private(path, content if form == "pprof" else formats.write(formats.read(content, "pprof"), form))
-    return str(path)
+    return None if path == STDOUT else str(path)

@@ -12,13 +12,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import click
 
 from diag.errors import DiagError, UsageError
 from diag.model import now
 
+STDOUT = Path("-")  # what `-o -` says
 _PIPED_WIDTH = 4096  # nobody sees the edge, and grep wants whole lines
 _GAP = 2
 _MAIN_MINIMUM = 24
@@ -45,29 +46,48 @@ def print_json(value: Any) -> None:
     click.echo(json.dumps(value, indent=2))
 
 
-def check_writable(output: Path | None) -> None:
-    """Refuse a file that cannot be written before the wait, not after it. It is not made yet. Raises DiagError."""
-    if output is not None and not os.access(output if output.exists() else output.parent, os.W_OK):
+def check_writable(output: Path | None, *, as_json: bool = False) -> None:
+    """Refuse a file that cannot be written before the wait, not after it. It is not made yet. Raises DiagError.
+
+    `-o -` is standard output, which what is said `as_json` wants for itself.
+    """
+    if output is None:
+        return
+    if output == STDOUT:
+        if as_json:
+            raise UsageError("`--json` and `-o -` both write to standard output.", "Leave one of them out.")
+    elif output.is_dir() or not os.access(output if output.exists() else output.parent, os.W_OK):
         raise DiagError(f"{output} cannot be written.", "Name another file with -o.")
 
 
 def write_private(path: Path, content: bytes | Path) -> None:
-    """Write a file that the user named, or copy one there: nobody else can read any byte of it. Raises DiagError."""
+    """Write a file that the user named, or copy one there: nobody else can read any byte of it. `-` is standard output.
+
+    Raises DiagError.
+    """
+    if path == STDOUT:
+        _copy(content, sys.stdout.buffer)
+        sys.stdout.buffer.flush()
+        return
     new = not path.exists()
     try:
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
         with os.fdopen(descriptor, "wb") as file:
             if stat.S_ISREG(os.fstat(descriptor).st_mode):  # never a device's
                 os.fchmod(descriptor, 0o600)
-            if isinstance(content, bytes):
-                file.write(content)
-            else:
-                with content.open("rb") as source:
-                    shutil.copyfileobj(source, file)
+            _copy(content, file)
     except OSError as error:
         if new:
             path.unlink(missing_ok=True)  # half a file looks like a whole one
         raise DiagError(f"{path} cannot be written: {error.strerror}.", "Name another file with -o.") from error
+
+
+def _copy(content: bytes | Path, file: IO[bytes]) -> None:
+    if isinstance(content, bytes):
+        file.write(content)
+    else:
+        with content.open("rb") as source:
+            shutil.copyfileobj(source, file)
 
 
 def print_table(columns: Sequence[Column], rows: Sequence[Sequence[str]], styles: Sequence[Sequence[str]]) -> None:

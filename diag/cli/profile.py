@@ -14,7 +14,7 @@ from diag.capture.profile import refining
 from diag.capture.take import Taken, take
 from diag.cli import taking
 from diag.cli.instances import complete
-from diag.cli.output import check_writable, print_json, write_private
+from diag.cli.output import STDOUT, check_writable, print_json, write_private
 from diag.collectors.asked import FASTEST_HZ, LONGEST_S, Mode, ProfileAsked
 from diag.collectors.collector import COLLECTORS
 from diag.profiles import formats
@@ -35,7 +35,7 @@ _FILE = click.Path(path_type=Path, dir_okay=False)
 @click.option("--subprocesses/--no-subprocesses", default=None, help="Its children too; of a named instance they are.")
 @click.option("--engine", type=_ENGINES, default="auto", show_default=True, help="What reads the stacks.")
 @click.option("-f", "--format", "form", type=_FORMATS, help="Also write a file in this format.")
-@click.option("-o", "--output", type=_FILE, help="The name of that file; pprof where -f says nothing else.")
+@click.option("-o", "--output", type=_FILE, help="The name of that file, or -; pprof where -f says nothing else.")
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON and nothing else.")
 def profile(
     instance: str,
@@ -66,7 +66,7 @@ def profile(
     """
     settings = config.load()
     target = registry.find(settings, instance)
-    check_writable(output)
+    check_writable(output, as_json=as_json)
     whole = not instance.isdecimal() if subprocesses is None else subprocesses
     asked = ProfileAsked(duration, rate, "wall" if idle else mode, native, whole)
     subject = taking.subject_of(target)
@@ -86,7 +86,7 @@ def profile(
     if as_json:
         summary = json.loads((taken.folder / "summary.json").read_bytes())
         print_json({"capture_id": taken.capture.capture_id, **summary})
-    taking.conclude(taken, settings, written=written, quiet=as_json)
+    taking.conclude(taken, settings, written=written, beside_output=output == STDOUT, quiet=as_json)
 
 
 def _written(taken: Taken, form: str | None, output: Path | None, target: Target) -> str | None:
@@ -97,4 +97,4 @@ def _written(taken: Taken, form: str | None, output: Path | None, target: Target
     path = output or Path(f"profile.{target.name}.{taking.moment_of(taken)}{formats.SUFFIXES[form]}")
     content = (taken.folder / "profile.pb.gz").read_bytes()
     write_private(path, content if form == "pprof" else formats.write(formats.read(content, "pprof"), form))
-    return str(path)
+    return None if path == STDOUT else str(path)

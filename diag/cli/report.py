@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,12 +18,12 @@ from diag.capture import cores, reports
 from diag.capture.reports import Prepared
 from diag.cli import family
 from diag.cli.instances import complete
-from diag.cli.output import write_private
+from diag.cli.output import STDOUT, check_writable, write_private
 from diag.collectors.inside import ask_inside
 from diag.collectors.live import look
 from diag.collectors.threads import Depth
 from diag.config import Settings
-from diag.errors import CannotAttach, NoSuchInstance, UsageError
+from diag.errors import CannotAttach, DiagError, NoSuchInstance, NotUploaded, UsageError
 from diag.evidence import Evidence
 from diag.model import Cost, Instance, Missing
 
@@ -32,7 +33,9 @@ from diag.model import Cost, Instance, Missing
 @click.option("--core", type=click.Path(path_type=Path, dir_okay=False), help="Of a core file, instead of an INSTANCE.")
 @click.option("--exe", type=click.Path(path_type=Path, dir_okay=False), help="The program that the core file is of.")
 @click.option("--json", "as_json", is_flag=True, help="The report as JSON on standard output, nothing else.")
-@click.option("-o", "--output", type=click.Path(path_type=Path, dir_okay=False), help="Also write it here.")
+@click.option(
+    "-o", "--output", type=click.Path(path_type=Path, dir_okay=False), help="Also write it here; - is stdout."
+)
 @click.option("-f", "--format", "form", type=click.Choice(["json", "html"]), default="json", help="Of the file: -o.")
 @click.option("--locals", "with_locals", is_flag=True, help="Local variables, redacted. Stops the process while read.")
 @click.option("--native", is_flag=True, help="C frames among the Python frames. Stops the process while read.")
@@ -67,6 +70,7 @@ def report(
     """
     if form == "html" and output is None:
         raise UsageError("`-f html` writes a file, and none is named.", "Say where to: `-o report.html`.")
+    check_writable(output, as_json=as_json)
     settings = config.load()
     if core is not None:
         _check_alone(instance)
@@ -76,10 +80,19 @@ def report(
         evidence = _look(_checked(instance, exe), settings, Depth(locals=with_locals, native=native))
         kind = "report"
     prepared = reports.prepare(evidence, settings=settings, kind=kind)
-    if output is not None:
-        write_private(output, _content(prepared, form))
-    _print(prepared, as_json)
-    _store(prepared, settings, quiet=as_json)
+    kept = reports.keep(prepared, settings=settings)
+    if output != STDOUT:
+        _print(prepared, as_json)
+    if not as_json:
+        print(f"\nKept; read it again with: diag show {prepared.capture.capture_id}", file=sys.stderr)
+    try:
+        if output is not None:
+            write_private(output, _content(prepared, form))
+    except DiagError:
+        with suppress(NotUploaded):  # it waits in the spool
+            reports.deliver(kept, settings=settings)
+        raise
+    reports.deliver(kept, settings=settings)
 
 
 def _content(prepared: Prepared, form: str) -> bytes:
@@ -172,10 +185,3 @@ def _print(prepared: Prepared, as_json: bool) -> None:
     else:
         text = render(prepared.report, color=screen.colored(), width=screen.width())
         click.echo(text, nl=False, color=screen.colored())
-
-
-def _store(prepared: Prepared, settings: Settings, *, quiet: bool) -> None:
-    kept = reports.keep(prepared, settings=settings)
-    if not quiet:
-        print(f"\nKept; read it again with: diag show {prepared.capture.capture_id}", file=sys.stderr)
-    reports.deliver(kept, settings=settings)

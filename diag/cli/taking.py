@@ -95,7 +95,7 @@ def _none(kind: str, subject: Subject, refused: Sequence[tuple[str, DiagError]])
         reasons = "\n".join(f"{name}: {_why_not(error)}" for name, error in near)
         return WrongEngine(f"No engine takes a {kind} like this of process {subject.pid}, which is {made_of}.", reasons)
     error = fitting[0][1]
-    others = [f"{name}: {other}" for name, other in fitting[1:]]
+    others = [f"{name}: {other}" for name, other in fitting[1:] if str(other) != str(error)]
     error.help_text = "\n".join(filter(None, (error.help_text, *others)))
     return error
 

@@ -15,7 +15,7 @@ from diag.capture.packets import NAME, refining
 from diag.capture.take import Taken, take
 from diag.cli import taking
 from diag.cli.instances import complete
-from diag.cli.output import check_writable, write_private
+from diag.cli.output import STDOUT, check_writable, write_private
 from diag.cli.seconds import Seconds
 from diag.collectors.asked import (
     LARGEST_BYTES,
@@ -61,7 +61,7 @@ class Size(click.ParamType[int]):
 @click.option("--ring", is_flag=True, help="Go on when the file is full: keep the last packets, not the first.")
 @click.option("--own", is_flag=True, help="Only ports that the process itself has open when this begins.")
 @click.option("--payload", type=_PAYLOADS, default="heads", show_default=True, help="What stays in the file.")
-@click.option("-o", "--output", type=_FILE, help="Also write the .pcap here.")
+@click.option("-o", "--output", type=_FILE, help="Also write the .pcap here; - is standard output.")
 def tcpdump(
     instance: str,
     filter: tuple[str, ...],  # noqa: A002 - what it is called in the usage
@@ -104,7 +104,7 @@ def tcpdump(
             witness=lambda: taking.witness(target, not instance.isdecimal()),
         )
     written = taking.written(taken, settings, lambda: _written(taken, output))
-    taking.conclude(taken, settings, written=written)
+    taking.conclude(taken, settings, written=written, beside_output=output == STDOUT)
 
 
 def _apart(settings: Settings) -> tuple[tuple[str, int], ...]:
@@ -125,4 +125,4 @@ def _written(taken: Taken, output: Path | None) -> str | None:
     if output is None:
         return None
     write_private(output, taken.folder / NAME)
-    return str(output)
+    return None if output == STDOUT else str(output)

@@ -76,8 +76,8 @@ class PythonStacks(_Stacks):
         if subject.language != "python":
             raise WrongRuntime(f"This engine is for Python, and pid {subject.pid} is {subject.runtime or 'unknown'}.")
         check_attachable(subject.pid)
-        path = pyspy.find()
-        return f"py-spy ({path}) reads it from outside, {_stops(self._asked, '1 to 3 ms a thread')}"
+        pyspy.find()
+        return f"reads it from outside, {_stops(self._asked, '1 to 3 ms a thread')}"
 
     def _version(self) -> str:
         return f"py-spy {pyspy.version()}"

@@ -341,6 +341,31 @@ def test_native_frames_of_a_stopped_process_are_refused(start: Callable, diag: C
     assert state(child.pid) == "T"
 
 
+def test_a_run_folder_that_cannot_be_written(start: Callable, diag: Callable, home: Path) -> None:
+    """That of another user, as `su` leaves it in XDG_RUNTIME_DIR: a sentence says which folder, and which variable."""
+    child = start("alternating.py")
+
+    answer = diag("profile", str(child.pid), "-d", "1", DIAG_RUN_DIR="/proc/run")
+
+    assert answer.returncode == 1
+    assert "The run folder /proc/run cannot be written" in answer.stderr
+    assert "DIAG_RUN_DIR" in answer.stderr
+    assert "Traceback" not in answer.stderr
+    assert manifests(home) == []
+
+
+def test_the_file_goes_to_standard_output(start: Callable, home: Path) -> None:
+    """`-o -` is for a pipe: what is said besides stands on stderr."""
+    child = start("alternating.py")
+    command = [*DIAG, "profile", str(child.pid), "-d", "1", "-f", "speedscope", "-o", "-"]
+
+    answer = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT_S, check=True)
+
+    assert json.loads(answer.stdout)["$schema"].startswith("https://www.speedscope.app/")
+    assert "diag get" in answer.stderr
+    assert len(manifests(home)) == 1
+
+
 def test_two_at_once(start: Callable, profiling: Callable, looks: Callable, diag: Callable, home: Path) -> None:
     """The second is refused in a sentence, and the first is not disturbed."""
     child = start("alternating.py")

@@ -173,6 +173,39 @@ def test_a_node_that_cannot_be_asked_gets_what_there_is(begin: Callable, diag: C
     assert any("Node was not asked" in gap["reason"] for gap in report["incomplete"])
 
 
+@pytest.mark.parametrize(
+    ("output", "kept"), [("/dev/full", 1), ("/nowhere/report.json", 0)], ids=["found out late", "found out early"]
+)
+def test_a_file_that_cannot_be_written_loses_no_report(
+    output: str, kept: int, start: Callable, diag: Callable, home: Path
+) -> None:
+    """What was read is kept first; what can be known before is refused before anything is read."""
+    child = start("sleeping_threads.py")
+
+    answer = diag("report", str(child.pid), "-o", output)
+
+    assert answer.returncode == 1
+    assert f"{output} cannot be written" in answer.stderr
+    assert ("diag show" in answer.stderr) == bool(kept)
+    assert len(list(home.rglob("store/**/manifest.json"))) == kept
+
+
+def test_what_is_no_program_is_called_what_it_is(start: Callable, diag: Callable) -> None:
+    """A process that has ended and that nobody has asked for yet, and a thread of the kernel."""
+    child = start("sleeping_threads.py")
+    child.kill()
+    os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
+    ended = diag("report", str(child.pid))
+    name = Path("/proc/2/comm")
+
+    assert ended.returncode == 1
+    assert f"process {child.pid} has ended, and its parent, process {os.getpid()}," in ended.stderr
+    if name.exists() and name.read_text() == "kthreadd\n":  # a container has none
+        answer = diag("report", "2")
+        assert answer.returncode == 1
+        assert "is a thread of the kernel" in answer.stderr
+
+
 @pytest.mark.parametrize("instance", ["4194304999", "0", "nobody-has-this-name"])
 def test_no_such_instance(instance: str, diag: Callable) -> None:
     """A pid or name that nobody has is one sentence, what to do next, and exit 1."""
