@@ -58,8 +58,9 @@ def _read(collected: Collected, asked: ProfileAsked) -> Profile:
     whole = merge(found) if len(found) > 1 else found[0]
     if asked.mode == "cpu":  # V8 samples whether anything runs or not
         whole = select(whole, labels=lambda labels: IDLE not in labels)
-    seconds = collected.facts.get("duration_s")
-    return replace(whole, duration_ns=round(seconds * 1e9)) if seconds else whole
+    # A tool that comes late goes on until it has taken all its samples.
+    told_ns = round((collected.facts.get("duration_s") or 0.0) * 1e9)
+    return replace(whole, duration_ns=max(told_ns, whole.duration_ns))
 
 
 def _parsed(made: Made, collected: Collected, asked: ProfileAsked) -> Profile:
