@@ -31,12 +31,12 @@ MOST_TYPES = 1000
 
 def refining(why: str) -> Callable[[Collected, During], Refined]:
     """The refinement of what an engine brings; `why` says why it was this one."""
-    return lambda collected, _: refine(collected, why)
+    return lambda collected, during: refine(collected, during, why)
 
 
-def refine(collected: Collected, why: str) -> Refined:
+def refine(collected: Collected, during: During, why: str) -> Refined:
     """The summary, the profile as pprof, and what both say in three sentences. Raises BadProfile."""
-    redactor = Redactor()
+    redactor = Redactor(environment=during.environment)
     told, profile = collected.facts, _profile(collected, redactor)
     types, files, missing = told.get("types"), list[File](), tuple[Missing, ...]()
     try:

@@ -27,12 +27,12 @@ _PAYLOADS = {
 
 def refining(payload: Payload) -> Callable[[Collected, During], Refined]:
     """What makes a capture of the packets that a collector brought."""
-    return lambda collected, _: refine(collected, payload)
+    return lambda collected, during: refine(collected, during, payload)
 
 
-def refine(collected: Collected, payload: Payload) -> Refined:
+def refine(collected: Collected, during: During, payload: Payload) -> Refined:
     """The packets as they may be kept, their summary, and what it says in three sentences."""
-    made, redactor = collected.files[0], Redactor()
+    made, redactor = collected.files[0], Redactor(environment=during.environment)
     reading = read(made.path, payload, redactor)
     kept = made.path.with_name(NAME)
     made.path.rename(kept)

@@ -34,7 +34,7 @@ def refining(asked: ProfileAsked) -> Callable[[Collected, During], Refined]:
 
 def refine(collected: Collected, during: During, asked: ProfileAsked) -> Refined:
     """The profile as pprof, its summary, and what it says in three sentences. Raises BadProfile."""
-    redactor = Redactor()
+    redactor = Redactor(environment=during.environment)
     profile = redacted(_read(collected, asked), redactor)
     profile = attribute(profile, [span for one in during.requests if (span := _span(one, during))])
     profile = replace(profile, recording=_recording(collected, asked, profile.recording))

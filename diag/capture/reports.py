@@ -42,8 +42,18 @@ def record(evidence: Evidence, *, settings: Settings, kind: str) -> Capture:
 
 def prepare(evidence: Evidence, *, settings: Settings, kind: str) -> Prepared:
     """The report of this evidence, redacted, and its capture."""
-    report = assemble(evidence, Redactor(settings.environment_allow), source_lines=settings.source_lines)
+    redactor = Redactor(settings.environment_allow, environment={**os.environ, **_environment(evidence)})
+    report = assemble(evidence, redactor, source_lines=settings.source_lines)
     return Prepared(_describe(evidence, kind, report), report, file_name(evidence))
+
+
+def _environment(evidence: Evidence) -> dict[str, str]:
+    """That of the process and of the others in the report: what they call a secret may stand in any of its texts.
+
+    Of one that ended before anybody read it, ours has what `diag run` gave it.
+    """
+    own = dict(evidence.process.environment) if evidence.process else {}
+    return {name: value for child in evidence.children for name, value in _environment(child).items()} | own
 
 
 def keep(prepared: Prepared, *, settings: Settings) -> Path:

@@ -18,7 +18,7 @@ NAME, FORMAT = "stacks.json", "diag-stacks"
 
 def refine(collected: Collected, during: During) -> Refined:
     """The document as one file, and what it says in three sentences."""
-    redactor = Redactor()
+    redactor = Redactor(environment=during.environment)
     found, gaps = document(collected.facts["looks"], collected.engine, during.requests, redactor)
     view = read(found)
     content = (json.dumps(found, indent=1, ensure_ascii=False) + "\n").encode("utf-8", "backslashreplace")

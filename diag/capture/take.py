@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from diag.collectors.collector import Collected, Collector, Subject, Watch
-from diag.collectors.proc import still_runs
+from diag.collectors.proc import environment_of, still_runs
 from diag.config import Settings
 from diag.errors import Busy, DiagError, SpoolUnwritable
 from diag.evidence import Request, Witness
@@ -54,11 +54,15 @@ class Refined:
 
 @dataclass(frozen=True, slots=True)
 class During:
-    """What else was seen while it was collected: the requests, and between which moments."""
+    """What else was seen while it was collected: the requests, and between which moments.
+
+    `environment` is that of the process, for its secrets, and is not kept.
+    """
 
     began: datetime
     ended: datetime
     requests: tuple[Request, ...] = ()
+    environment: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,9 +111,10 @@ def take(
     with _alone_with(subject, settings) if alone else nullcontext(), _begin(capture, settings) as draft:
         began = time.monotonic()
         try:
+            environment = environment_of(subject.pid)
             with _noting(witness) as seen:
                 collected = collector.collect(subject, draft.folder, watch)
-            during = During(moment, now(), _within(seen, moment))
+            during = During(moment, now(), _within(seen, moment), environment)
             refined = refine(collected, during)
         except DiagError:
             draft.withdraw()

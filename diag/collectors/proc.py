@@ -123,6 +123,18 @@ def _facts(look: _Look, name: str, fields: list[str]) -> ProcessFacts:
     )
 
 
+def environment_of(pid: int) -> dict[str, str]:
+    """The environment it was started with, whose secrets it may show anywhere; empty where it cannot be read.
+
+    Raises NoSuchInstance.
+    """
+    with ProcFolder(pid) as folder:
+        try:
+            return parse_environment(folder.read("environ"))
+        except OSError:
+            return {}
+
+
 def _tasks(look: _Look) -> list[_TaskRead]:
     thread_ids = sorted(int(name) for name in look.folder.names("task"))
     if len(thread_ids) > TASKS_READ:

@@ -2,6 +2,7 @@
 
 usage: secret_locals.py --password VALUE
 """
+import os
 import sys
 
 
@@ -9,9 +10,10 @@ def checkout():
     password = "planted-in-a-local"
     note = "postgres://shop:planted-in-a-url@db/shop"
     amount = 41
+    said = os.environ.get("API_TOKEN")
     print("ready", flush=True)
     sys.stdin.read()  # MARK: wait
-    return password, note, amount
+    return password, note, amount, said
 
 
 checkout()

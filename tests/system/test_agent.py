@@ -357,6 +357,18 @@ def test_nothing_stays_behind(machine: Machine, faults: str) -> None:
     assert list((machine.home / "run/diag").iterdir()) == []
 
 
+@pytest.mark.parametrize("end", ["raise KeyError(said)", "os._exit(3)", "os.kill(os.getpid(), 9)", "os.abort()"])
+def test_no_value_of_a_secret_variable_reaches_the_disk(machine: Machine, end: str) -> None:
+    """What the environment calls a secret is masked also where nothing else gives it away."""
+    planted = "correct horse battery"
+    script = f"import os, sys; said = os.environ['DB_PASSWORD']; print(said, file=sys.stderr); {end}"
+
+    machine.run(python("3.11"), "-c", script, env={"DB_PASSWORD": planted})
+
+    assert "environment-value" in [one["rule"] for one in machine.only_capture()["redactions"]]
+    assert planted.encode() not in machine.kept()
+
+
 def test_no_secret_reaches_the_disk(machine: Machine) -> None:
     """Secrets in the command line, the environment, the exception and stderr are in no file of ours."""
     key, password, token = SECRETS

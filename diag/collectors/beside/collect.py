@@ -20,7 +20,8 @@ from diag.collectors.beside import steward, subject, terminal
 from diag.collectors.beside.relay import Outcome, Relay
 from diag.collectors.beside.transcript import Transcript
 from diag.collectors.collector import Collected, Made, Subject, Watch
-from diag.collectors.procfs import ProcFolder, parse_environment
+from diag.collectors.proc import environment_of
+from diag.collectors.procfs import ProcFolder
 from diag.errors import CannotAttach, DiagError, NoSuchInstance, NotExecuted
 from diag.model import Missing, now
 from diag.redact import Redactor
@@ -59,7 +60,7 @@ class Beside:
     def _run(
         self, who: Subject, reading: subject.Reading, folder: Path, watch: Watch, *, host_tools: bool
     ) -> Collected:
-        asked, redactor = self._asked, Redactor(environment=_environment(who.pid))
+        asked, redactor = self._asked, Redactor(environment=environment_of(who.pid))
         term = os.environ.get("TERM", "") if asked.tty else ""
         size, began = terminal.size(0), time.monotonic()
         transcript = Transcript(
@@ -92,15 +93,6 @@ class Beside:
         }
         made = Made(folder / FILE_NAME, "transcript", "asciicast", CAST)
         return Collected((made,), "namespaces", facts, incomplete=tuple(_missing(outcome, transcript)))
-
-
-def _environment(pid: int) -> dict[str, str]:
-    """What the command will be told of secrets, and may print. It is not kept."""
-    with ProcFolder(pid) as folder:
-        try:
-            return parse_environment(folder.read("environ"))
-        except OSError:
-            return {}  # the steward says why
 
 
 def look(who: Subject) -> subject.Reading:
