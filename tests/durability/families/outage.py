@@ -5,10 +5,12 @@ Only the clock that the uploader backs off by is not real.
 
 from __future__ import annotations
 
+import os
 import random
 import time
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from diag import config
@@ -31,6 +33,7 @@ OUTAGE_S = 4.0
 BACK_WITHIN_S = 300.0
 QUOTA_MB = 2
 CRASHES, PROFILES = 20, 20
+RECORDED = "recorded"
 _EVER = 10_000_000
 
 
@@ -52,6 +55,9 @@ def _run(store: str, fault: Fault, bench: Bench, chance: random.Random) -> Outco
         bench.front.play(corner.endpoint, [fault])
         child = place.start(_three_days(kinds))
         time.sleep(OUTAGE_S)  # the outage, and not a wait for anything
+        # What the quota takes while it is being sent is sent all the same, and a kill then finds it in the store.
+        if not _until((place.home / RECORDED).exists):
+            outcome.broken.append(f"the captures of three days are not recorded after {BACK_WITHIN_S} s")
         outcome.hit = len(bench.front.asked()) > 10  # it has tried again and again
         _check_room(place, outcome)
         waited = place.waiting()
@@ -87,6 +93,7 @@ def _three_days(kinds: list[str]) -> work.Work:
             work.record_one(spool, ledger.plan(size, kind=kind), say)
             uploader.wake()
             time.sleep(0.9 * DAYS_S / len(kinds))
+        Path(os.environ["HOME"], RECORDED).touch()
         while True:
             time.sleep(DAYS_S)
 
