@@ -21,6 +21,9 @@ STDERR_TAIL = 600
 LOOK_EVERY_S = 0.1
 PIPE_BYTES = 1 << 20
 FIRST_WORD_S = 3.0
+_SHELL = "/bin/sh"
+# Its standard input ends with us.
+_LIFELINE = 'read -r _; kill -s INT "$0" && sleep 5 && kill -s KILL -- "-$0"'
 STARTS_S = 30.0  # of a tool that answers at once: the first time it comes from a disk, on a machine that is busy
 
 
@@ -105,7 +108,8 @@ def record(
     take: Callable[[bytes], None] | None = None,
 ) -> Ran:
     """Run a tool that records until it ends by itself, or until `enough(seconds since its start)`: then it gets SIGINT,
-    and `grace_s` to write what it has. After `limit_s` and the grace it is killed; `status` is None then.
+    and `grace_s` to write what it has. After `limit_s` and the grace it is killed; `status` is None then. Should we be
+    killed, it is ended as well.
 
     With `take`, what it writes to standard output is given there as it comes, and to nobody else.
     """
@@ -120,6 +124,7 @@ def record(
             env={**os.environ, **(environment or {})},
             process_group=0,
         )
+        lifeline = _lifeline(process.pid)
         try:
             # Where somebody takes what it writes, nobody waits: a pipe would fill up meanwhile.
             spoke_at = None if take else _first_word((said, errors), process)
@@ -130,9 +135,22 @@ def record(
                 process.wait()
             if process.stdout:
                 process.stdout.close()
+            if lifeline is not None:
+                with lifeline:
+                    _kill(lifeline)
         said.seek(0)
         errors.seek(0)
         return Ran(status, said.read(), _tail(errors.read()), started_at, spoke_at, time.monotonic() - began)
+
+
+def _lifeline(pid: int) -> subprocess.Popen[bytes] | None:
+    """Who ends the tool should we be killed: it would go on looking for as long as it was asked to."""
+    if not os.access(_SHELL, os.X_OK):
+        return None
+    nowhere = subprocess.DEVNULL
+    return subprocess.Popen(
+        [_SHELL, "-c", _LIFELINE, str(pid)], stdin=subprocess.PIPE, stdout=nowhere, stderr=nowhere, process_group=0
+    )
 
 
 def _first_word(files: Sequence[IO[bytes]], process: subprocess.Popen[bytes]) -> float | None:

@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 from machine import PROGRAMS, TIMEOUT_S, need, python
-from states import States
+from states import States, has_ended
 from terminals import on_terminal
 
 from diag.cli.main import run_command_line
@@ -96,8 +96,7 @@ def looks(wait_for: Callable) -> Callable[[Any, subprocess.Popen[str]], None]:
     def wait(process: Any, child: subprocess.Popen[str]) -> None:
         def samples() -> bool:
             try:
-                tasks = Path(f"/proc/{process.pid}/task").glob("*/children")
-                return any(takes_samples(int(pid)) for task in tasks for pid in task.read_text().split())
+                return any(map(takes_samples, started_by(process.pid)))
             except (FileNotFoundError, ProcessLookupError):
                 return False  # one of them, such as `perf --version`, ended at that moment
 
@@ -106,6 +105,12 @@ def looks(wait_for: Callable) -> Callable[[Any, subprocess.Popen[str]], None]:
         wait_for(lambda: cpu_s(child.pid) - before > 1)
 
     return wait
+
+
+def started_by(pid: int) -> list[int]:
+    """Its children."""
+    tasks = Path(f"/proc/{pid}/task").glob("*/children")
+    return [int(child) for task in tasks for child in task.read_text().split()]
 
 
 def takes_samples(pid: int) -> bool:
@@ -261,6 +266,23 @@ def test_who_ends_diag_loses_nothing(
     assert "diag get" in stdout
     assert len(profile(home)) > 0
     assert rest(home) == set()
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_a_killed_diag_leaves_no_tool(
+    engine: str, start: Callable, profiling: Callable, looks: Callable, wait_for: Callable
+) -> None:
+    """Its tool ends as well, and the process runs on."""
+    child = start("alternating.py")
+    process = profiling(str(child.pid), "-d", "600", "--engine", engine)
+    looks(process, child)
+    tools = [pid for pid in started_by(process.pid) if takes_samples(pid)]
+    assert tools
+
+    process.kill()
+
+    wait_for(lambda: all(map(has_ended, tools)))
+    assert state(child.pid) in "RS"
 
 
 def test_a_terminal_that_is_closed_loses_nothing(start: Callable, looks: Callable, home: Path) -> None:
