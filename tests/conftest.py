@@ -20,6 +20,11 @@ PACKAGES = [Path(__file__).parents[1] / name for name in ("diag", "server/diag_s
 settings.register_profile("same", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("same")
 
+# What the tests start is hung up and interrupted as in a terminal, also where they themselves run under nohup or `&`.
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
+signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGQUIT, signal.SIG_DFL)
+
 
 @pytest.fixture(scope="session", autouse=True)
 def compiled() -> None:
