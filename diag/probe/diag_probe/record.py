@@ -83,9 +83,7 @@ def _of_its_own(find, *args):
     """What the exception's own attributes say; nothing where its own code, which may stand behind them, fails."""
     try:
         return find(*args)
-    except (
-        BaseException
-    ):  # also what would end the program: Python does not ask for these, or not where it can be heard
+    except BaseException:  # also what would end the program, which without us would not have been asked
         return []
 
 
