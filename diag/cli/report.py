@@ -23,7 +23,7 @@ from diag.collectors.inside import ask_inside
 from diag.collectors.live import look
 from diag.collectors.threads import Depth
 from diag.config import Settings
-from diag.errors import CannotAttach, DiagError, NoSuchInstance, NotUploaded, UsageError
+from diag.errors import CannotAttach, DiagError, NoSuchInstance, NotUploaded, SpoolUnwritable, UsageError
 from diag.evidence import Evidence
 from diag.model import Cost, Instance, Missing
 
@@ -80,19 +80,28 @@ def report(
         evidence = _look(_checked(instance, exe), settings, Depth(locals=with_locals, native=native))
         kind = "report"
     prepared = reports.prepare(evidence, settings=settings, kind=kind)
-    kept = reports.keep(prepared, settings=settings)
-    if output != STDOUT:
-        _print(prepared, as_json)
+    try:
+        kept = reports.keep(prepared, settings=settings)  # first: nothing is lost where it cannot be written
+    except SpoolUnwritable:
+        _print(prepared, output, as_json=as_json)
+        _write(prepared, output, form)
+        raise
+    _print(prepared, output, as_json=as_json)
     if not as_json:
         print(f"\nKept; read it again with: diag show {prepared.capture.capture_id}", file=sys.stderr)
     try:
-        if output is not None:
-            write_private(output, _content(prepared, form))
+        _write(prepared, output, form)
     except DiagError:
         with suppress(NotUploaded):  # it waits in the spool
             reports.deliver(kept, settings=settings)
         raise
     reports.deliver(kept, settings=settings)
+
+
+def _write(prepared: Prepared, output: Path | None, form: str) -> None:
+    """The file, where one was asked for. Raises DiagError where it cannot be written."""
+    if output is not None:
+        write_private(output, _content(prepared, form))
 
 
 def _content(prepared: Prepared, form: str) -> bytes:
@@ -176,10 +185,12 @@ def _parent(target: Target, evidence: Evidence) -> dict[str, object] | None:
         return None
 
 
-def _print(prepared: Prepared, as_json: bool) -> None:
+def _print(prepared: Prepared, output: Path | None, *, as_json: bool) -> None:
     from diag.cli import screen
     from diag.report.render import render
 
+    if output == STDOUT:
+        return  # which the file is
     if as_json:
         click.echo(reports.encode(prepared.report), nl=False)
     else:

@@ -253,13 +253,15 @@ def test_spool_that_cannot_be_written(start: Callable, diag: Callable) -> None:
     assert json.loads(diag("flush", "--json").stdout)["stored"] == 1
 
 
-def test_no_spool_that_can_be_written(start: Callable, diag: Callable) -> None:
-    """The report is shown all the same, its essence is one line of stderr, and the loss is said, with exit 1."""
-    child = start("sleeping_threads.py")
+def test_no_spool_that_can_be_written(start: Callable, diag: Callable, home: Path) -> None:
+    """The report is shown and written all the same, its essence is one line of stderr, and the loss is said, exit 1."""
+    child, file = start("sleeping_threads.py"), home / "report.json"
+    nowhere = {"DIAG_SPOOL": "/proc/spool", "DIAG_SPOOL_SECOND": "/proc/second"}
 
-    answer = diag("report", str(child.pid), "--json", DIAG_SPOOL="/proc/spool", DIAG_SPOOL_SECOND="/proc/second")
+    answer = diag("report", str(child.pid), "--json", "-o", str(file), **nowhere)
 
     report = json.loads(answer.stdout)
+    assert json.loads(file.read_text()) == report
     (line,) = (line for line in answer.stderr.splitlines() if line.startswith("diag-capture: "))
     assert json.loads(line.removeprefix("diag-capture: "))["capture_id"] == report["captureId"]
     assert answer.returncode == 1
