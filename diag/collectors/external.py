@@ -21,10 +21,10 @@ STDERR_TAIL = 600
 LOOK_EVERY_S = 0.1
 PIPE_BYTES = 1 << 20
 FIRST_WORD_S = 3.0
+STARTS_S = 30.0  # of a tool that answers at once: the first time it comes from a disk, on a machine that is busy
 _SHELL = "/bin/sh"
 # Its standard input ends with us.
 _LIFELINE = 'read -r _; kill -s INT "$0" && sleep 5 && kill -s KILL -- "-$0"'
-STARTS_S = 30.0  # of a tool that answers at once: the first time it comes from a disk, on a machine that is busy
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,8 +124,9 @@ def record(
             env={**os.environ, **(environment or {})},
             process_group=0,
         )
-        lifeline = _lifeline(process.pid)
+        lifeline = None
         try:
+            lifeline = _lifeline(process.pid)
             # Where somebody takes what it writes, nobody waits: a pipe would fill up meanwhile.
             spoke_at = None if take else _first_word((said, errors), process)
             status = _attend(process, limit_s, grace_s, enough, take)
