@@ -80,6 +80,11 @@ def report(
         evidence = _look(_checked(instance, exe), settings, Depth(locals=with_locals, native=native))
         kind = "report"
     prepared = reports.prepare(evidence, settings=settings, kind=kind)
+    _conclude(prepared, settings, output, form, as_json=as_json)
+
+
+def _conclude(prepared: Prepared, settings: Settings, output: Path | None, form: str, *, as_json: bool) -> None:
+    """Keep it, show it, write it, send it; what fails of this is raised when the rest is done."""
     try:
         kept = reports.keep(prepared, settings=settings)  # first: nothing is lost where it cannot be written
     except SpoolUnwritable:

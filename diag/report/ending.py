@@ -146,7 +146,7 @@ def needs_alignment(code: bytes) -> bool:
 
     MOVAPS, MOVAPD, MOVNTPS, MOVDQA and MOVNTDQ, and their VEX forms (Intel SDM, volume 2).
     """
-    code = code.ljust(5, b"\0")
+    code = code.ljust(6, b"\0")  # two prefixes, and the longest of what follows
     wide = code[0] == 0x66
     code = code[wide:]
     if code[0] & 0xF0 == 0x40:  # REX

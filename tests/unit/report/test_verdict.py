@@ -119,6 +119,7 @@ UNALIGNED = [
     "488b07",  # mov (%rdi),%rax
     "c5",
     "c4e2",
+    "6640c4e1",  # two prefixes before what is cut off
 ]
 
 
